@@ -1,0 +1,8 @@
+"""Engines by name: one row for each."""
+
+from app.engines.engine import Engine, LoadedModel, TensorSpec
+from app.engines.onnxruntime import OnnxRuntimeEngine
+
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (OnnxRuntimeEngine(),)}
+
+__all__ = ["ENGINES", "Engine", "LoadedModel", "TensorSpec"]

@@ -1,0 +1,44 @@
+"""What this machine's CPU can do, as far as the choice of quantized types depends on it."""
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """`vnni`: multiplies U8 by S8 into 32 bits without saturating at 16 (AVX512-VNNI or AVX-VNNI)."""
+
+    model: str
+    architecture: str
+    cores: int
+    vnni: bool
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@cache
+def this_cpu() -> Cpu:
+    """Read from `/proc/cpuinfo`; on systems without it, VNNI is taken as absent, which is the safe answer."""
+    fields: dict[str, str] = {}
+    source = Path("/proc/cpuinfo")
+    if source.exists():
+        for line in source.read_text().splitlines():
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+    flags = set(fields.get("flags", "").split())
+    return Cpu(
+        model=fields.get("model name") or platform.processor() or platform.machine(),
+        architecture=platform.machine(),
+        cores=usable_cores(),
+        vnni=bool(flags & {"avx512_vnni", "avx_vnni"}),
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,70 @@
+"""What running a model takes, whichever library does it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+#: OIP datatype → numpy dtype. BF16 has no numpy dtype; BYTES is object arrays of `bytes`.
+NUMPY_TYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(np.object_),
+}
+
+OIP_NAMES: dict[np.dtype[Any], str] = {dtype: name for name, dtype in NUMPY_TYPES.items()}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output: its name, OIP datatype, and shape with -1 for a dynamic axis."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "TensorSpec":
+        return cls(value["name"], value["datatype"], tuple(value["shape"]))
+
+
+class LoadedModel(Protocol):
+    """A model ready to run; `run` may be called from several threads at once."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+        """The named outputs (all, in the model's order, when None), each an array of the output's datatype.
+
+        Raises `Invalid` when the model refuses these inputs.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """A library that runs ONNX models."""
+
+    name: str
+
+    def load(self, path: Path, *, intra_op_threads: int) -> LoadedModel:
+        """The model at `path`, its external data beside it. Raises `InvalidModel` when it cannot be loaded."""
+        ...

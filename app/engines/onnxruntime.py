@@ -1,0 +1,107 @@
+"""ONNX Runtime on its CPU provider."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from app.engines.engine import Array, TensorSpec
+from app.errors import Invalid, InvalidModel
+
+NAME = "onnxruntime"
+VERSION: str = ort.__version__
+
+_DATATYPES = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+
+# What onnxruntime raises for a graph or an input that it refuses; anything else is a defect of ours.
+_REFUSALS = (
+    ort.capi.onnxruntime_pybind11_state.Fail,
+    ort.capi.onnxruntime_pybind11_state.InvalidArgument,
+    ort.capi.onnxruntime_pybind11_state.InvalidGraph,
+    ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
+    ort.capi.onnxruntime_pybind11_state.NotImplemented,
+    ort.capi.onnxruntime_pybind11_state.RuntimeException,
+    ort.capi.onnxruntime_pybind11_state.NoSuchFile,
+)
+
+
+def _spec(argument: Any) -> TensorSpec:
+    if argument.type not in _DATATYPES:
+        raise InvalidModel(f"'{argument.name}' is of type {argument.type}; only dense tensors can be served")
+    shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in argument.shape)
+    return TensorSpec(argument.name, _DATATYPES[argument.type], shape)
+
+
+class OnnxRuntimeModel:
+    """A session. Strings come and go as `bytes`, as the Open Inference Protocol has them."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.inputs = tuple(_spec(argument) for argument in session.get_inputs())
+        self.outputs = tuple(_spec(argument) for argument in session.get_outputs())
+        self._strings = any(spec.datatype == "BYTES" for spec in (*self.inputs, *self.outputs))
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+        if self._strings:
+            feeds = {name: _decoded(array) for name, array in feeds.items()}
+        try:
+            results: list[Array] = self._session.run(outputs, feeds)
+        except _REFUSALS as error:
+            raise Invalid(f"the model refused these inputs: {_first_line(error)}") from error
+        return [_encoded(array) for array in results] if self._strings else results
+
+
+class OnnxRuntimeEngine:
+    """Loads sessions for serving and for measuring alike, so that what is measured is what is served."""
+
+    name = NAME
+
+    def load(self, path: Path, *, intra_op_threads: int) -> OnnxRuntimeModel:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = intra_op_threads
+        options.inter_op_num_threads = 1
+        # Several variants share the cores: a pool that spins after its run steals them from the others.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4
+        try:
+            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except _REFUSALS as error:
+            raise InvalidModel(f"onnxruntime {VERSION} failed to load the model: {_first_line(error)}") from error
+        return OnnxRuntimeModel(session)
+
+
+def _first_line(error: Exception) -> str:
+    """The runtime's message without file paths of this server."""
+    message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return " ".join(word if "/" not in word or word.startswith("http") else "…" for word in message.split())[:400]
+
+
+def _decoded(array: Array) -> Array:
+    if array.dtype != np.object_:
+        return array
+    try:
+        return np.array([item.decode() for item in array.ravel()], dtype=np.object_).reshape(array.shape)
+    except UnicodeDecodeError as error:
+        raise Invalid("BYTES elements of this model's inputs must be UTF-8 text") from error
+
+
+def _encoded(array: Array) -> Array:
+    if array.dtype.kind not in "OU":
+        return array
+    return np.array([str(item).encode() for item in array.ravel()], dtype=np.object_).reshape(array.shape)

@@ -1,0 +1,114 @@
+"""The one hierarchy of errors. Each says, as a sentence for the client, what was wrong and what would be right.
+
+`app.api.problems` maps the classes named here to HTTP; no other place does.
+"""
+
+
+class OctetError(Exception):
+    """Anything that goes wrong in a way a client or an operator can act on."""
+
+    def __init__(self, detail: str, *, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+
+
+class Invalid(OctetError):
+    """The request is understood, and what it asks or carries is wrong."""
+
+
+class NotFound(OctetError):
+    """The thing named does not exist."""
+
+
+class Conflict(OctetError):
+    """The request contradicts the present state."""
+
+
+class TooLarge(OctetError):
+    """The body, or what it unpacks to, is over a limit."""
+
+
+class Unsupported(OctetError):
+    """A known feature of a protocol or format that is not offered here."""
+
+
+class Unavailable(OctetError):
+    """Cannot be served now; the same request may succeed later."""
+
+
+class NoSpace(OctetError):
+    """The disk that holds uploads and artifacts is full."""
+
+
+class UnknownModel(NotFound):
+    def __init__(self, model: str) -> None:
+        super().__init__(f"Request for unknown model: '{model}' is not registered", field="model")
+
+
+class UnknownRevision(NotFound):
+    def __init__(self, model: str, revision: int) -> None:
+        super().__init__(f"model '{model}' has no revision {revision}", field="revision")
+
+
+class UnknownVariant(NotFound):
+    def __init__(self, model: str, variant: str, known: list[str]) -> None:
+        super().__init__(
+            f"Request for unknown model: '{model}' has no variant '{variant}'; it has {', '.join(known) or 'none'}",
+            field="variant",
+        )
+
+
+class UnknownDataset(NotFound):
+    def __init__(self, dataset: str) -> None:
+        super().__init__(f"dataset '{dataset}' is not registered; upload it with POST /api/v1/datasets", field="dataset")
+
+
+class UnknownJob(NotFound):
+    def __init__(self, job: str) -> None:
+        super().__init__(f"there is no job '{job}'", field="id")
+
+
+class InvalidName(Invalid):
+    def __init__(self, field: str, name: str) -> None:
+        super().__init__(
+            f"{field} {name[:80]!r} is not a valid name: 1 to 63 characters of a-z, 0-9, '.', '_' and '-',"
+            " the first a letter or digit",
+            field=field,
+        )
+
+
+class InvalidModel(Invalid):
+    """The uploaded file is not a model that can be served."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, field="file")
+
+
+class InvalidDataset(Invalid):
+    """The uploaded file is not a usable dataset."""
+
+    def __init__(self, detail: str, *, field: str = "file") -> None:
+        super().__init__(detail, field=field)
+
+
+class DatasetMismatch(Invalid):
+    """The dataset's arrays are not what the model's inputs need."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, field="dataset")
+
+
+class NotQuantizable(Invalid):
+    """The method finds nothing in this model that it could make smaller or faster."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, field="method")
+
+
+class JobFailed(OctetError):
+    """The work of a job cannot be done; the detail becomes the job's `error`."""
+
+
+class LeaseLost(OctetError):
+    """Another worker has the job now, or it was cancelled; what this one made must not be published."""

@@ -1,0 +1,86 @@
+"""What was measured of a variant: the figures a job hands over, and how they are kept."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from app.registry.tables import Evaluation, LayerEvaluation, Variant
+
+
+class LayerFigures(BaseModel):
+    """One tensor that original and variant both compute. `sqnr_db` is None where both are equal (infinite)."""
+
+    name: str
+    operator: str
+    sqnr_db: float | None
+
+
+class Figures(BaseModel):
+    """Figures of one artifact; None is what was not measured. Ratios and speedup are against the original.
+
+    `accuracy` and `agreement` are shares (0..1) of held-out samples: top-1 equal to the label, and equal to the
+    original's top-1. `speedup_low`/`speedup_high` bound the 95% confidence interval of `speedup`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    accuracy: float | None = None
+    accuracy_ratio: float | None = None
+    agreement: float | None = None
+    cosine: float | None = None
+    sqnr_db: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    latency_p99_ms: float | None = None
+    speedup: float | None = None
+    speedup_low: float | None = None
+    speedup_high: float | None = None
+
+
+class Outcome(BaseModel):
+    """What a job made: file names are relative to the job's folder.
+
+    `report` is everything a reader needs to judge and repeat the measurement, JSON all through.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    artifact: str
+    data: str | None = None
+    engine: str
+    verdict: str
+    samples: int
+    original: Figures
+    variant: Figures
+    layers: list[LayerFigures] = Field(default_factory=list)
+    report: dict[str, Any]
+
+
+def record(
+    session: Session,
+    variant: Variant,
+    figures: Figures,
+    *,
+    dataset: str | None,
+    samples: int,
+    layers: list[LayerFigures],
+    report: dict[str, Any],
+) -> Evaluation:
+    """Keep `figures` as the evaluation of `variant`, in place of an earlier one."""
+    if variant.evaluation is not None:
+        session.delete(variant.evaluation)
+        session.flush()
+    evaluation = Evaluation(
+        variant=variant,
+        dataset=dataset,
+        samples=samples,
+        report=report,
+        layers=[
+            LayerEvaluation(position=position, name=layer.name, operator=layer.operator, sqnr_db=layer.sqnr_db)
+            for position, layer in enumerate(layers)
+        ],
+        **figures.model_dump(),
+    )
+    session.add(evaluation)
+    return evaluation

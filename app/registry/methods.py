@@ -1,0 +1,116 @@
+"""What can be asked of a job: each method with its options, as the API, the form and the CLI show them.
+
+The worker's table of the same names (`worker.methods`) says how each is done.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.errors import Invalid, NotQuantizable
+
+
+class Options(BaseModel):
+    """What every method understands."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    evaluation_samples: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=2048, description="At most so many held-out samples are evaluated."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the calibration/evaluation split.")
+
+
+class Fp16Options(Options):
+    """Half-precision storage."""
+
+
+class DynamicOptions(Options):
+    """Dynamic INT8: integer weights; activation ranges are found at run time."""
+
+    per_channel: bool = Field(default=True, description="One scale for each output channel of a weight.")
+
+
+class Int8Options(Options):
+    """Static INT8 (QDQ): integer weights and activations, ranges calibrated on a dataset."""
+
+    per_channel: bool = Field(default=True, description="One scale for each output channel of a weight.")
+    calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=256, description="At most so many samples calibrate; at most half of the dataset does."
+    )
+    activation_type: Literal["auto", "uint8", "int8"] = Field(
+        default="auto", description="`auto` takes what the CPU of the worker runs fastest."
+    )
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table.
+
+    `needs_dataset`: it cannot run without samples. `operators`: the op types it works on; a model with none of
+    them is refused at submission. Empty: any model with FP32 weights.
+    """
+
+    name: str
+    summary: str
+    options: type[Options]
+    needs_dataset: bool = False
+    operators: frozenset[str] = field(default_factory=frozenset)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("fp16", "half-precision weights, FP32 compute: half the size at the same speed", Fp16Options),
+        Method(
+            "dynamic",
+            "dynamic INT8: no dataset needed; for models led by MatMul",
+            DynamicOptions,
+            operators=frozenset({"MatMul", "Gemm"}),
+        ),
+        Method(
+            "int8",
+            "static INT8: calibrated on a dataset; the fastest for convolutions",
+            Int8Options,
+            needs_dataset=True,
+            operators=frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"}),
+        ),
+    )
+}
+
+NOT_BUILT_YET = {"mixed", "qat"}
+
+
+def find(name: str) -> Method:
+    """The method called `name`; raises `Invalid` for one that does not exist or is not built yet."""
+    if name in NOT_BUILT_YET:
+        raise Invalid(f"method '{name}' is not built yet; there is {', '.join(METHODS)}", field="method")
+    if name not in METHODS:
+        raise Invalid(f"there is no method '{name[:80]}'; there is {', '.join(METHODS)}", field="method")
+    return METHODS[name]
+
+
+def checked_options(method: Method, options: dict[str, Any]) -> dict[str, Any]:
+    """All options of `method`, defaults filled in; raises `Invalid` naming the one at fault."""
+    try:
+        return method.options.model_validate(options).model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(method.options.model_fields)
+        raise Invalid(
+            f"option '{name}' of method '{method.name}': {first['msg']}; its options are {known}",
+            field=f"options.{name}",
+        ) from None
+
+
+def check_applicable(method: Method, operators: dict[str, int], float_bytes: int) -> None:
+    """Raises `NotQuantizable` when a model made of `operators` (op type → count) gives `method` nothing to do."""
+    if float_bytes == 0:
+        raise NotQuantizable(f"method '{method.name}' works on FP32 weights, and this model holds none")
+    if method.operators and not method.operators & operators.keys():
+        raise NotQuantizable(
+            f"method '{method.name}' works on {', '.join(sorted(method.operators))}, and this model has none of them;"
+            f" it is made of {', '.join(sorted(operators)[:12]) or 'no operator at all'}"
+        )

@@ -1,0 +1,242 @@
+"""The tables of the registry. State changes live in the module of each noun, not here."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+Json = dict[str, Any]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A point in time, always UTC; SQLite drops the zone and gets it back here."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: Instant, Json: JSON, list[Json]: JSON, list[str]: JSON}  # noqa: RUF012
+
+
+class Model(Base):
+    """A name, under which revisions are uploaded."""
+
+    __tablename__ = "models"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), unique=True)
+    next_version: Mapped[int] = mapped_column(default=1)
+    default_variant_id: Mapped[int | None] = mapped_column(
+        ForeignKey("variants.id", use_alter=True, ondelete="SET NULL")
+    )
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    revisions: Mapped[list["Revision"]] = relationship(
+        back_populates="model", order_by="Revision.number", cascade="all, delete-orphan", passive_deletes=True
+    )
+    default_variant: Mapped["Variant | None"] = relationship(
+        foreign_keys=[default_variant_id], post_update=True
+    )
+
+
+class Revision(Base):
+    """One upload of new bytes. `digest` identifies what was uploaded, external data included."""
+
+    __tablename__ = "revisions"
+    __table_args__ = (UniqueConstraint("model_id", "number"), UniqueConstraint("model_id", "digest"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    digest: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    opset: Mapped[int]
+    inputs: Mapped[list[Json]]
+    outputs: Mapped[list[Json]]
+    operators: Mapped[Json]
+    float_bytes: Mapped[int] = mapped_column(BigInteger)
+    class_names: Mapped[list[str] | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    model: Mapped[Model] = relationship(back_populates="revisions")
+    variants: Mapped[list["Variant"]] = relationship(
+        back_populates="revision", order_by="Variant.version", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class Dataset(Base):
+    """Samples for calibration and evaluation, kept as one uncompressed `.npz` blob."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), unique=True)
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    samples: Mapped[int]
+    arrays: Mapped[list[Json]]
+    labelled: Mapped[bool]
+    class_names: Mapped[list[str] | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Variant(Base):
+    """One servable artifact. The label is unique within its revision, the version within its model."""
+
+    __tablename__ = "variants"
+    __table_args__ = (UniqueConstraint("model_id", "version"), UniqueConstraint("revision_id", "label"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revisions.id", ondelete="CASCADE"))
+    label: Mapped[str] = mapped_column(String(63))
+    version: Mapped[int]
+    method: Mapped[str] = mapped_column(String(32))
+    options: Mapped[Json]
+    state: Mapped[str] = mapped_column(String(16))
+    verdict: Mapped[str | None] = mapped_column(String(16))
+    engine: Mapped[str] = mapped_column(String(32))
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    data_digest: Mapped[str | None] = mapped_column(String(64), index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    revision: Mapped[Revision] = relationship(back_populates="variants")
+    evaluation: Mapped["Evaluation | None"] = relationship(
+        back_populates="variant", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class Evaluation(Base):
+    """What was measured of one variant. NULL is what was not measured."""
+
+    __tablename__ = "evaluations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    variant_id: Mapped[int] = mapped_column(ForeignKey("variants.id", ondelete="CASCADE"), unique=True)
+    dataset: Mapped[str | None] = mapped_column(String(63))
+    samples: Mapped[int]
+    accuracy: Mapped[float | None]
+    accuracy_ratio: Mapped[float | None]
+    agreement: Mapped[float | None]
+    cosine: Mapped[float | None]
+    sqnr_db: Mapped[float | None]
+    latency_p50_ms: Mapped[float | None]
+    latency_p95_ms: Mapped[float | None]
+    latency_p99_ms: Mapped[float | None]
+    speedup: Mapped[float | None]
+    speedup_low: Mapped[float | None]
+    speedup_high: Mapped[float | None]
+    report: Mapped[Json]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    variant: Mapped[Variant] = relationship(back_populates="evaluation")
+    layers: Mapped[list["LayerEvaluation"]] = relationship(
+        order_by="LayerEvaluation.position", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class LayerEvaluation(Base):
+    """How far one tensor of the variant is from the same tensor of the original."""
+
+    __tablename__ = "layer_evaluations"
+
+    evaluation_id: Mapped[int] = mapped_column(
+        ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True
+    )
+    position: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    operator: Mapped[str] = mapped_column(String(64))
+    sqnr_db: Mapped[float | None]
+
+
+class Job(Base):
+    """One quantization. The row is the truth; messages of the broker only wake a worker to look at it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_state_created_at", "state", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revisions.id", ondelete="CASCADE"))
+    dataset_id: Mapped[int | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"))
+    dataset_name: Mapped[str | None] = mapped_column(String(63))
+    variant_id: Mapped[int | None] = mapped_column(ForeignKey("variants.id", ondelete="SET NULL"))
+    label: Mapped[str] = mapped_column(String(63))
+    method: Mapped[str] = mapped_column(String(32))
+    options: Mapped[Json]
+    state: Mapped[str] = mapped_column(String(16))
+    stage: Mapped[str] = mapped_column(String(32))
+    progress: Mapped[float] = mapped_column(default=0.0)
+    attempts: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None] = mapped_column(Text)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    lease_token: Mapped[str | None] = mapped_column(String(32))
+    lease_expires_at: Mapped[datetime | None]
+    woken_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    model: Mapped[Model] = relationship()
+    revision: Mapped[Revision] = relationship()
+    variant: Mapped[Variant | None] = relationship()
+    dataset: Mapped[Dataset | None] = relationship()
+
+
+class JobEvent(Base):
+    """A change of a job, in the order it happened; its id is what clients resume from."""
+
+    __tablename__ = "job_events"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    state: Mapped[str] = mapped_column(String(16))
+    stage: Mapped[str] = mapped_column(String(32))
+    progress: Mapped[float]
+    attempts: Mapped[int]
+    error: Mapped[str | None] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class IdempotencyKey(Base):
+    """The answer to a request that named a key: the same key gets the same job, and never a second one."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(default=now)

@@ -1,0 +1,113 @@
+"""What can be configured, and its defaults; the only reader of the environment."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+GIB = 1024**3
+
+
+class Settings(BaseSettings):
+    """Read from `OCTET_*` environment variables; every default serves on one machine without a server."""
+
+    model_config = SettingsConfigDict(env_prefix="OCTET_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path(".octet"), description="Folder under which everything local lies.")
+    host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port that the gateway listens on.")
+    server_name: str = Field(default="octet", description="The name in the answer of GET /v2.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL of the registry; SQLite under `home` when absent."
+    )
+    broker_url: str | None = Field(
+        default=None, description="Celery broker, such as redis://…; folders under `home` when absent."
+    )
+
+    max_upload_bytes: int = Field(default=8 * GIB, gt=0, description="Largest body of an upload.")
+    max_unpacked_bytes: int = Field(
+        default=16 * GIB, gt=0, description="Largest size that an archive or dataset may unpack to."
+    )
+    max_inference_bytes: int = Field(
+        default=256 * 1024**2, gt=0, description="Largest body of an inference request."
+    )
+    inspection_seconds: float = Field(default=120, gt=0, description="Limit for checking one upload.")
+
+    inference_threads: int = Field(
+        default=0, ge=0, description="Requests computed at once; 0 means one a core."
+    )
+    intra_op_threads: int = Field(
+        default=1, ge=0, description="Cores that one inference uses; 0 lets the engine use all."
+    )
+
+    worker_concurrency: int = Field(default=1, ge=1, description="Jobs that one worker runs at once.")
+    job_max_attempts: int = Field(default=3, ge=1, description="Tries of a job whose worker vanished.")
+    job_lease_seconds: float = Field(
+        default=30, gt=0, description="A running job unheard of for so long is taken from its worker."
+    )
+    job_timeout_seconds: float = Field(default=6 * 3600, gt=0, description="Longest run of one job.")
+    sweep_seconds: float = Field(
+        default=2, gt=0, description="How often lost wake-ups and expired leases are looked for."
+    )
+
+    @cached_property
+    def registry_url(self) -> str:
+        """The database URL in force; PostgreSQL always through psycopg 3."""
+        if self.database_url is None:
+            return f"sqlite:///{self.home.absolute() / 'registry.sqlite3'}"
+        scheme, separator, rest = self.database_url.partition("://")
+        driver = "postgresql+psycopg" if scheme in {"postgres", "postgresql"} else scheme
+        return driver + separator + rest
+
+    @property
+    def blob_folder(self) -> Path:
+        return self.home.absolute() / "blobs"
+
+    @property
+    def scratch_folder(self) -> Path:
+        """Where uploads and jobs keep what is not yet, or never, part of the registry."""
+        return self.home.absolute() / "scratch"
+
+    @property
+    def celery(self) -> dict[str, Any]:
+        """Celery's configuration, the same for the gateway that sends and the worker that receives."""
+        common: dict[str, Any] = {
+            "task_serializer": "json",
+            "accept_content": ["json"],
+            "task_ignore_result": True,
+            "task_default_queue": "octet",
+            "worker_prefetch_multiplier": 1,
+            "worker_enable_remote_control": False,
+            "worker_send_task_events": False,
+            "worker_hijack_root_logger": False,
+            "broker_connection_retry_on_startup": True,
+        }
+        if self.broker_url is not None:
+            # A broker that is away must not hold up the request that submitted a job: the sweep sends again.
+            return common | {
+                "broker_url": self.broker_url,
+                "broker_transport_options": {"socket_connect_timeout": 2, "socket_timeout": 5},
+                "broker_connection_max_retries": None,
+            }
+        queue = str(self.home.absolute() / "queue")
+        return common | {
+            "broker_url": "filesystem://",
+            "broker_transport_options": {
+                "data_folder_in": queue,
+                "data_folder_out": queue,
+                "control_folder": str(self.home.absolute() / "queue-control"),
+                "polling_interval": 0.1,
+            },
+        }
+
+    def make_folders(self) -> None:
+        """Create `home` and what lies under it."""
+        for folder in (self.blob_folder, self.scratch_folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        if self.broker_url is None:
+            for name in ("queue", "queue-control"):
+                (self.home.absolute() / name).mkdir(exist_ok=True)
