@@ -61,7 +61,9 @@ class UnknownVariant(NotFound):
 
 class UnknownDataset(NotFound):
     def __init__(self, dataset: str) -> None:
-        super().__init__(f"dataset '{dataset}' is not registered; upload it with POST /api/v1/datasets", field="dataset")
+        super().__init__(
+            f"dataset '{dataset}' is not registered; upload it with POST /api/v1/datasets", field="dataset"
+        )
 
 
 class UnknownJob(NotFound):

@@ -32,14 +32,10 @@ class Settings(BaseSettings):
     max_unpacked_bytes: int = Field(
         default=16 * GIB, gt=0, description="Largest size that an archive or dataset may unpack to."
     )
-    max_inference_bytes: int = Field(
-        default=256 * 1024**2, gt=0, description="Largest body of an inference request."
-    )
+    max_inference_bytes: int = Field(default=256 * 1024**2, gt=0, description="Largest body of an inference request.")
     inspection_seconds: float = Field(default=120, gt=0, description="Limit for checking one upload.")
 
-    inference_threads: int = Field(
-        default=0, ge=0, description="Requests computed at once; 0 means one a core."
-    )
+    inference_threads: int = Field(default=0, ge=0, description="Requests computed at once; 0 means one a core.")
     intra_op_threads: int = Field(
         default=1, ge=0, description="Cores that one inference uses; 0 lets the engine use all."
     )

@@ -19,9 +19,7 @@ class Database:
         self.url = url
         self.engine = _sqlite_engine(url) if url.startswith("sqlite") else _server_engine(url)
         self._reading = sessionmaker(self.engine, expire_on_commit=False)
-        self._writing = sessionmaker(
-            self.engine.execution_options(**{_WRITING: True}), expire_on_commit=False
-        )
+        self._writing = sessionmaker(self.engine.execution_options(**{_WRITING: True}), expire_on_commit=False)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

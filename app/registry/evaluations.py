@@ -7,6 +7,9 @@ from sqlalchemy.orm import Session
 
 from app.registry.tables import Evaluation, LayerEvaluation, Variant
 
+#: Sections of a variant's report that describe the measurement, and so hold for the original as well.
+SHARED_SECTIONS = ("machine", "versions", "dataset", "latency", "threads")
+
 
 class LayerFigures(BaseModel):
     """One tensor that original and variant both compute. `sqnr_db` is None where both are equal (infinite)."""

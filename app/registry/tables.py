@@ -66,9 +66,7 @@ class Model(Base):
     revisions: Mapped[list["Revision"]] = relationship(
         back_populates="model", order_by="Revision.number", cascade="all, delete-orphan", passive_deletes=True
     )
-    default_variant: Mapped["Variant | None"] = relationship(
-        foreign_keys=[default_variant_id], post_update=True
-    )
+    default_variant: Mapped["Variant | None"] = relationship(foreign_keys=[default_variant_id], post_update=True)
 
 
 class Revision(Base):
@@ -92,7 +90,10 @@ class Revision(Base):
 
     model: Mapped[Model] = relationship(back_populates="revisions")
     variants: Mapped[list["Variant"]] = relationship(
-        back_populates="revision", order_by="Variant.version", cascade="all, delete-orphan", passive_deletes=True
+        back_populates="revision",
+        order_by="Variant.version",
+        cascade="all, delete-orphan",
+        passive_deletes=True,
     )
 
 
@@ -173,9 +174,7 @@ class LayerEvaluation(Base):
 
     __tablename__ = "layer_evaluations"
 
-    evaluation_id: Mapped[int] = mapped_column(
-        ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True
-    )
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(Text)
     operator: Mapped[str] = mapped_column(String(64))

@@ -1,0 +1,382 @@
+"""Jobs: the states of a quantization, and who may change them.
+
+    queued ── claim ──> running ── succeed | fail | cancelled
+      ^                    │
+      └── release, expire ─┘
+
+A running job belongs to the holder of its lease token; every change by a worker names the token, so that a worker
+that was slow, frozen or cut off can change nothing once another has the job.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, exists, select, update
+from sqlalchemy.orm import Session, joinedload
+
+from app.errors import Conflict, Invalid, LeaseLost, UnknownJob
+from app.registry import evaluations, methods, models, names, variants
+from app.registry.tables import Dataset, IdempotencyKey, Job, JobEvent, Json, Model, Revision, Variant, now
+
+LIVE = ("queued", "running")
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a job until it expires or is renewed."""
+
+    job_id: str
+    token: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class NewArtifact:
+    """The files a job made, as blobs."""
+
+    digest: str
+    data_digest: str | None
+    size_bytes: int
+
+
+def submit(
+    session: Session,
+    *,
+    model: Model,
+    revision: Revision,
+    method: methods.Method,
+    options: dict[str, Any],
+    dataset: Dataset | None,
+    label: str | None = None,
+) -> Job:
+    """Queue a job that will make the variant `label` (the method's name when None) of `revision`.
+
+    Raises `Conflict` when the revision has such a variant or a live job for it, `Invalid` for a label that could
+    be taken for something else, and what `methods` raises for options and applicability.
+    The caller has the model locked (`models.find(for_update=True)`), which keeps two submissions apart.
+    """
+    label = checked_label(label or method.name)
+    complete = methods.checked_options(method, options)
+    methods.check_applicable(method, revision.operators, revision.float_bytes)
+    if method.needs_dataset and dataset is None:
+        raise Invalid(f"method '{method.name}' calibrates: name a dataset", field="dataset")
+    _check_label_free(session, model, revision, label)
+    job = Job(
+        id=uuid.uuid4().hex,
+        model=model,
+        revision=revision,
+        dataset=dataset,
+        dataset_name=dataset.name if dataset else None,
+        label=label,
+        method=method.name,
+        options=complete,
+        state="queued",
+        stage="queued",
+        progress=0.0,
+        attempts=0,
+    )
+    session.add(job)
+    session.flush()
+    _log(session, job)
+    return job
+
+
+def checked_label(label: str) -> str:
+    """`label` itself; raises `Invalid` for one that reads as a version or as the upload."""
+    names.checked("variant", label)
+    if variants.is_version(label) or label == models.ORIGINAL:
+        raise Invalid(f"a variant cannot be called '{label}': integers are versions and 'original' is the upload")
+    return label
+
+
+def is_taken(session: Session, revision: Revision, label: str) -> bool:
+    """Whether `revision` has a variant `label`, or a live job for it."""
+    variant = exists().where(Variant.revision_id == revision.id, Variant.label == label)
+    job = exists().where(Job.revision_id == revision.id, Job.label == label, Job.state.in_(LIVE))
+    return bool(session.scalar(select(variant | job)))
+
+
+def _check_label_free(session: Session, model: Model, revision: Revision, label: str) -> None:
+    if is_taken(session, revision, label):
+        raise Conflict(
+            f"revision {revision.number} of '{model.name}' has a variant '{label}', or a job for it; choose another"
+            " label with `variant`, or delete it first",
+            field="variant",
+        )
+
+
+def remembered(session: Session, key: str, fingerprint: str) -> Job | None:
+    """The job that the idempotency `key` made; raises `Invalid` when it was used for another request."""
+    known = session.get(IdempotencyKey, key)
+    if known is None:
+        return None
+    if known.fingerprint != fingerprint:
+        raise Invalid("this Idempotency-Key was used for a different request", field="Idempotency-Key")
+    return find(session, known.job_id)
+
+
+def remember(session: Session, key: str, fingerprint: str, job: Job) -> None:
+    session.add(IdempotencyKey(key=key, fingerprint=fingerprint, job_id=job.id))
+
+
+def find(session: Session, job_id: str) -> Job:
+    """The job, with its model, revision and variant; raises `UnknownJob`."""
+    job = session.get(
+        Job, job_id[:32], options=[joinedload(Job.model), joinedload(Job.revision), joinedload(Job.variant)]
+    )
+    if job is None:
+        raise UnknownJob(job_id[:80])
+    return job
+
+
+def listed(session: Session, *, model: str | None = None, state: str | None = None, limit: int = 200) -> list[Job]:
+    """The newest jobs first, at most `limit`."""
+    query = (
+        select(Job)
+        .join(Model)
+        .options(joinedload(Job.model), joinedload(Job.revision), joinedload(Job.variant))
+        .order_by(Job.created_at.desc(), Job.id)
+        .limit(limit)
+    )
+    if model is not None:
+        query = query.where(Model.name == model)
+    if state is not None:
+        query = query.where(Job.state == state)
+    return list(session.scalars(query))
+
+
+def of_revision(session: Session, revision: Revision) -> list[Job]:
+    query = select(Job).where(Job.revision_id == revision.id).order_by(Job.created_at, Job.id)
+    return list(session.scalars(query))
+
+
+def events_after(session: Session, job_id: str, last_id: int) -> list[JobEvent]:
+    """The changes of the job since event `last_id`, in order."""
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > last_id).order_by(JobEvent.id)
+    return list(session.scalars(query))
+
+
+def claim(session: Session, job_id: str, *, lease_seconds: float) -> Lease | None:
+    """Take a queued job; of several callers at once, one gets the lease and the others None."""
+    token = uuid.uuid4().hex
+    taken = _change(
+        session,
+        (Job.id == job_id) & (Job.state == "queued"),
+        state="running",
+        stage="starting",
+        progress=0.0,
+        attempts=Job.attempts + 1,
+        lease_token=token,
+        lease_expires_at=now() + timedelta(seconds=lease_seconds),
+        started_at=now(),
+    )
+    if taken is None:
+        return None
+    return Lease(job_id, token, taken.attempts)
+
+
+def renew(
+    session: Session, lease: Lease, *, lease_seconds: float, stage: str | None = None, progress: float = 0.0
+) -> bool:
+    """Keep the job for another `lease_seconds`, noting how far it is; returns whether to cancel it.
+
+    Raises `LeaseLost` when it is no longer this worker's.
+    """
+    values: dict[str, Any] = {"lease_expires_at": now() + timedelta(seconds=lease_seconds)}
+    if stage is not None:
+        values |= {"stage": stage, "progress": progress}
+    job = _change(session, _held(lease), log=stage is not None, **values)
+    if job is None:
+        raise LeaseLost(f"job {lease.job_id} is no longer held")
+    return job.cancel_requested
+
+
+def succeed(session: Session, lease: Lease, artifact: NewArtifact, outcome: evaluations.Outcome) -> Variant:
+    """Publish what the job made: variant, evaluations and the job's end are one transaction.
+
+    Raises `LeaseLost`, and so publishes nothing, when the job is no longer this worker's or was cancelled.
+    """
+    job = find(session, lease.job_id)
+    model = models.find(session, job.model.name, for_update=True)
+    ended = _change(
+        session,
+        _held(lease) & Job.cancel_requested.is_(False),
+        state="succeeded",
+        stage="done",
+        progress=1.0,
+        lease_token=None,
+        lease_expires_at=None,
+        finished_at=now(),
+    )
+    if ended is None:
+        raise LeaseLost(f"job {lease.job_id} is no longer held")
+    variant = Variant(
+        model_id=model.id,
+        revision=job.revision,
+        label=job.label,
+        version=models.take_version(session, model),
+        method=job.method,
+        options=job.options,
+        state="ready",
+        verdict=outcome.verdict,
+        engine=outcome.engine,
+        digest=artifact.digest,
+        data_digest=artifact.data_digest,
+        size_bytes=artifact.size_bytes,
+    )
+    session.add(variant)
+    session.flush()
+    ended.variant_id = variant.id
+    _record_figures(session, job, variant, outcome)
+    return variant
+
+
+def _record_figures(session: Session, job: Job, variant: Variant, outcome: evaluations.Outcome) -> None:
+    evaluations.record(
+        session,
+        variant,
+        outcome.variant,
+        dataset=job.dataset_name,
+        samples=outcome.samples,
+        layers=outcome.layers,
+        report=outcome.report,
+    )
+    original = variants.original_of(session, job.revision)
+    # The original is measured beside each variant; an evaluation on data is not replaced by one without.
+    if outcome.samples > 0 or original.evaluation is None or original.evaluation.samples == 0:
+        evaluations.record(
+            session,
+            original,
+            outcome.original,
+            dataset=job.dataset_name,
+            samples=outcome.samples,
+            layers=[],
+            report={key: outcome.report[key] for key in evaluations.SHARED_SECTIONS if key in outcome.report},
+        )
+
+
+def fail(session: Session, lease: Lease, error: str) -> None:
+    """End the job with the reason; raises `LeaseLost` when it is no longer this worker's."""
+    _end(session, lease, state="failed", stage="failed", error=error)
+
+
+def cancelled(session: Session, lease: Lease) -> None:
+    """End the job as its client wished; raises `LeaseLost` when it is no longer this worker's."""
+    _end(session, lease, state="cancelled", stage="cancelled")
+
+
+def _end(session: Session, lease: Lease, **values: Any) -> None:
+    ended = _change(session, _held(lease), lease_token=None, lease_expires_at=None, finished_at=now(), **values)
+    if ended is None:
+        raise LeaseLost(f"job {lease.job_id} is no longer held")
+
+
+def release(session: Session, lease: Lease) -> None:
+    """Give the job back untried, as when its worker is told to stop; the attempt does not count."""
+    _change(session, _held(lease), attempts=Job.attempts - 1, **_REQUEUED)
+
+
+def request_cancel(session: Session, job_id: str) -> Job:
+    """End a queued job now, and have the worker of a running one end it; raises `Conflict` on an ended one."""
+    job = find(session, job_id)
+    if _change(
+        session,
+        (Job.id == job_id) & (Job.state == "queued"),
+        state="cancelled",
+        stage="cancelled",
+        finished_at=now(),
+    ):
+        return job
+    if _change(session, (Job.id == job_id) & (Job.state == "running"), cancel_requested=True):
+        return job
+    session.refresh(job)
+    if job.state != "cancelled":
+        raise Conflict(f"job {job_id} has {job.state}; only a queued or running job can be cancelled")
+    return job
+
+
+def expire(session: Session, *, max_attempts: int) -> list[str]:
+    """Take jobs from workers that let their lease run out; returns the ids of those that were taken.
+
+    Such a job is queued again or, after `max_attempts` tries, failed; one that was to be cancelled is.
+    """
+    query = select(Job).where(Job.state == "running", Job.lease_expires_at < now())
+    taken = []
+    for job in session.scalars(query.with_for_update(skip_locked=True)):
+        held = _held(Lease(job.id, job.lease_token or "", job.attempts))
+        if job.cancel_requested:
+            _change(session, held, **_LEASE_OVER, state="cancelled", stage="cancelled", finished_at=now())
+        elif job.attempts >= max_attempts:
+            _change(
+                session,
+                held,
+                **_LEASE_OVER,
+                state="failed",
+                stage="failed",
+                finished_at=now(),
+                error=f"the worker died or was cut off in each of {job.attempts} attempts, the last time at stage"
+                f" '{job.stage}'; the model may need more memory than the worker has",
+            )
+        else:
+            _change(session, held, **_REQUEUED)
+        taken.append(job.id)
+    return taken
+
+
+def unannounced(session: Session) -> list[str]:
+    """Queued jobs whose message was not sent yet (the outbox), oldest first."""
+    query = select(Job.id).where(Job.state == "queued", Job.woken_at.is_(None)).order_by(Job.created_at)
+    return list(session.scalars(query))
+
+
+def announced(session: Session, job_ids: list[str]) -> None:
+    """Note that messages for these jobs were handed to the broker."""
+    session.execute(update(Job).where(Job.id.in_(job_ids)).values(woken_at=now()))
+
+
+def waiting(session: Session, *, announced_before: datetime, limit: int) -> list[str]:
+    """Queued jobs announced before then and still not claimed, oldest first: their messages may be lost."""
+    query = (
+        select(Job.id)
+        .where(Job.state == "queued", Job.woken_at < announced_before)
+        .order_by(Job.created_at)
+        .limit(limit)
+    )
+    return list(session.scalars(query))
+
+
+_LEASE_OVER: Json = {"lease_token": None, "lease_expires_at": None}
+_REQUEUED: Json = {"state": "queued", "stage": "queued", "progress": 0.0, "woken_at": None, **_LEASE_OVER}
+
+
+def _held(lease: Lease) -> ColumnElement[bool]:
+    return (Job.id == lease.job_id) & (Job.state == "running") & (Job.lease_token == lease.token)
+
+
+def _change(session: Session, condition: ColumnElement[bool], *, log: bool = True, **values: Any) -> Job | None:
+    """One guarded UPDATE, so that of concurrent changes only those whose condition still holds happen."""
+    job_id = session.scalar(
+        update(Job).where(condition).values(**values).returning(Job.id).execution_options(synchronize_session=False)
+    )
+    if job_id is None:
+        return None
+    job = session.get_one(Job, job_id, populate_existing=True)
+    if log:
+        _log(session, job)
+    return job
+
+
+def _log(session: Session, job: Job) -> None:
+    session.add(
+        JobEvent(
+            job_id=job.id,
+            state=job.state,
+            stage=job.stage,
+            progress=job.progress,
+            attempts=job.attempts,
+            error=job.error,
+        )
+    )

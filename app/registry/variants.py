@@ -1,0 +1,77 @@
+"""Variants: what can be served, and the comparison between them."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from app.errors import Conflict, UnknownVariant
+from app.registry.models import ORIGINAL
+from app.registry.tables import Model, Revision, Variant
+
+
+def find(session: Session, model: Model, reference: str) -> Variant:
+    """The variant that `reference` names: a label, of the newest revision that has it, or an integer version.
+
+    Raises `UnknownVariant`.
+    """
+    query = (
+        select(Variant)
+        .join(Revision)
+        .where(Variant.model_id == model.id)
+        .options(joinedload(Variant.revision), joinedload(Variant.evaluation))
+        .order_by(Revision.number.desc())
+        .limit(1)
+    )
+    wanted = Variant.version == int(reference) if is_version(reference) else Variant.label == reference
+    variant = session.scalar(query.where(wanted))
+    if variant is None:
+        raise UnknownVariant(model.name, reference[:80], [row.label for row in listed(session, model)])
+    return variant
+
+
+def is_version(reference: str) -> bool:
+    """Whether a reference is an integer version rather than a label."""
+    return reference.isascii() and reference.isdigit() and len(reference) < 10
+
+
+def default_of(session: Session, model: Model) -> Variant:
+    """The variant that answers when a client names none."""
+    variant = session.get(
+        Variant,
+        model.default_variant_id,
+        options=[joinedload(Variant.revision), joinedload(Variant.evaluation)],
+    )
+    if variant is None:
+        raise UnknownVariant(model.name, "default", [])
+    return variant
+
+
+def listed(session: Session, model: Model) -> list[Variant]:
+    """All variants of `model` by version, their evaluations loaded."""
+    query = (
+        select(Variant)
+        .where(Variant.model_id == model.id)
+        .options(joinedload(Variant.revision), joinedload(Variant.evaluation))
+        .order_by(Variant.version)
+    )
+    return list(session.scalars(query))
+
+
+def original_of(session: Session, revision: Revision) -> Variant:
+    """The upload of `revision`."""
+    return session.scalars(select(Variant).where(Variant.revision_id == revision.id, Variant.label == ORIGINAL)).one()
+
+
+def delete(session: Session, model: Model, variant: Variant) -> list[str]:
+    """Remove one variant; returns the digests of blobs it named.
+
+    Raises `Conflict` for the original, on which jobs and comparisons rest, and for the default.
+    """
+    if variant.id == model.default_variant_id:
+        raise Conflict(
+            f"'{variant.label}' is the default of '{model.name}': set another with"
+            f" PUT /api/v1/models/{model.name}/default first"
+        )
+    if variant.label == ORIGINAL:
+        raise Conflict(f"the original of a revision stays as long as its model: delete model '{model.name}'")
+    session.delete(variant)
+    return [digest for digest in (variant.digest, variant.data_digest) if digest]
