@@ -30,7 +30,7 @@ _DATATYPES = {
 }
 
 # What onnxruntime raises for a graph or an input that it refuses; anything else is a defect of ours.
-_REFUSALS = (
+REFUSALS = (
     ort.capi.onnxruntime_pybind11_state.Fail,
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
     ort.capi.onnxruntime_pybind11_state.InvalidGraph,
@@ -62,8 +62,8 @@ class OnnxRuntimeModel:
             feeds = {name: _decoded(array) for name, array in feeds.items()}
         try:
             results: list[Array] = self._session.run(outputs, feeds)
-        except _REFUSALS as error:
-            raise Invalid(f"the model refused these inputs: {_first_line(error)}") from error
+        except REFUSALS as error:
+            raise Invalid(f"the model refused these inputs: {first_line(error)}") from error
         return [_encoded(array) for array in results] if self._strings else results
 
 
@@ -81,12 +81,12 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 4
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except _REFUSALS as error:
-            raise InvalidModel(f"onnxruntime {VERSION} failed to load the model: {_first_line(error)}") from error
+        except REFUSALS as error:
+            raise InvalidModel(f"onnxruntime {VERSION} failed to load the model: {first_line(error)}") from error
         return OnnxRuntimeModel(session)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The runtime's message without file paths of this server."""
     message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return " ".join(word if "/" not in word or word.startswith("http") else "…" for word in message.split())[:400]
