@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         default=30, gt=0, description="A running job unheard of for so long is taken from its worker."
     )
     job_timeout_seconds: float = Field(default=6 * 3600, gt=0, description="Longest run of one job.")
+    job_memory_bytes: int = Field(
+        default=0, ge=0, description="Address space of one job's process; 0 means as much as the machine has memory."
+    )
     sweep_seconds: float = Field(
         default=2, gt=0, description="How often lost wake-ups and expired leases are looked for."
     )

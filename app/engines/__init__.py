@@ -5,4 +5,7 @@ from app.engines.onnxruntime import OnnxRuntimeEngine
 
 ENGINES: dict[str, Engine] = {engine.name: engine for engine in (OnnxRuntimeEngine(),)}
 
-__all__ = ["ENGINES", "Engine", "LoadedModel", "TensorSpec"]
+#: What serves an upload.
+DEFAULT_ENGINE = OnnxRuntimeEngine.name
+
+__all__ = ["DEFAULT_ENGINE", "ENGINES", "Engine", "LoadedModel", "TensorSpec"]

@@ -10,10 +10,10 @@ that was slow, frozen or cut off can change nothing once another has the job.
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, select, update
+from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from app.errors import Conflict, Invalid, LeaseLost, UnknownJob
@@ -39,6 +39,7 @@ class NewArtifact:
 
     digest: str
     data_digest: str | None
+    data_name: str | None
     size_bytes: int
 
 
@@ -153,6 +154,16 @@ def of_revision(session: Session, revision: Revision) -> list[Job]:
     return list(session.scalars(query))
 
 
+def state_of(session: Session, job_id: str) -> str | None:
+    """The job's state; None when there is no such job."""
+    return session.scalar(select(Job.state).where(Job.id == job_id))
+
+
+def counts(session: Session) -> dict[str, int]:
+    """Number of jobs by state."""
+    return dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).tuples().all())
+
+
 def events_after(session: Session, job_id: str, last_id: int) -> list[JobEvent]:
     """The changes of the job since event `last_id`, in order."""
     query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > last_id).order_by(JobEvent.id)
@@ -225,6 +236,7 @@ def succeed(session: Session, lease: Lease, artifact: NewArtifact, outcome: eval
         engine=outcome.engine,
         digest=artifact.digest,
         data_digest=artifact.data_digest,
+        data_name=artifact.data_name,
         size_bytes=artifact.size_bytes,
     )
     session.add(variant)
@@ -337,15 +349,21 @@ def announced(session: Session, job_ids: list[str]) -> None:
     session.execute(update(Job).where(Job.id.in_(job_ids)).values(woken_at=now()))
 
 
-def waiting(session: Session, *, announced_before: datetime, limit: int) -> list[str]:
-    """Queued jobs announced before then and still not claimed, oldest first: their messages may be lost."""
+def waiting(session: Session, *, longer_than_seconds: float, limit: int) -> list[str]:
+    """Jobs queued, and announced if at all, longer ago than that, oldest first: their messages may be lost."""
+    before = now() - timedelta(seconds=longer_than_seconds)
     query = (
         select(Job.id)
-        .where(Job.state == "queued", Job.woken_at < announced_before)
+        .where(Job.state == "queued", Job.created_at < before, func.coalesce(Job.woken_at, before) <= before)
         .order_by(Job.created_at)
         .limit(limit)
     )
     return list(session.scalars(query))
+
+
+def held_tokens(session: Session) -> set[str]:
+    """Tokens of all leases in force."""
+    return set(session.scalars(select(Job.lease_token).where(Job.state == "running", Job.lease_token.is_not(None))))
 
 
 _LEASE_OVER: Json = {"lease_token": None, "lease_expires_at": None}

@@ -16,11 +16,13 @@ ORIGINAL = "original"
 
 @dataclass(frozen=True)
 class NewRevision:
-    """What intake found out about an uploaded model; `digest` identifies the upload, the others its files."""
+    """What intake found out about an uploaded model; `digest` identifies the upload, the others its files.
+    `data_name` is what the model calls its external data."""
 
     digest: str
     file_digest: str
     data_digest: str | None
+    data_name: str | None
     size_bytes: int
     opset: int
     inputs: list[Json]
@@ -106,6 +108,7 @@ def register(session: Session, name: str, new: NewRevision) -> tuple[Revision, b
         engine=new.engine,
         digest=new.file_digest,
         data_digest=new.data_digest,
+        data_name=new.data_name,
         size_bytes=new.size_bytes,
     )
     session.add_all([revision, original])

@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.Column("engine", sa.String(length=32), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("data_digest", sa.String(length=64), nullable=True),
+        sa.Column("data_name", sa.String(length=63), nullable=True),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_variants_model_id"), ondelete="CASCADE"),
@@ -189,9 +190,19 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("evaluation_id", "position", name=op.f("pk_layer_evaluations")),
     )
+    op.create_table(
+        "workers",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("concurrency", sa.Integer(), nullable=False),
+        sa.Column("running", sa.Integer(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_workers")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("workers")
     op.drop_table("layer_evaluations")
     op.drop_index("ix_job_events_job_id", "job_events")
 

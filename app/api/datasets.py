@@ -1,0 +1,117 @@
+"""`/api/v1/datasets`"""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Response, UploadFile
+from pydantic import BaseModel
+
+from app.api.services import Provided
+from app.api.uploads import received
+from app.intake.artifacts import CheckedDataset, Limits
+from app.intake.deposit import deposit, discard
+from app.intake.sandbox import inspect_dataset
+from app.registry import datasets
+from app.registry.names import checked as checked_name
+from app.registry.tables import Dataset
+
+routes = APIRouter(prefix="/datasets", tags=["datasets"])
+
+
+class ArrayView(BaseModel):
+    """One array; the first axis of `shape` is the samples'."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+class DatasetView(BaseModel):
+    """A dataset as it is kept; `digest` and `size_bytes` are of its canonical form."""
+
+    name: str
+    samples: int
+    arrays: list[ArrayView]
+    labelled: bool
+    class_names: list[str] | None
+    digest: str
+    size_bytes: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "DatasetView":
+        return cls(
+            name=dataset.name,
+            samples=dataset.samples,
+            arrays=[ArrayView(**array) for array in dataset.arrays],
+            labelled=dataset.labelled,
+            class_names=dataset.class_names,
+            digest=dataset.digest,
+            size_bytes=dataset.size_bytes,
+            created_at=dataset.created_at,
+        )
+
+
+@routes.post(
+    "",
+    status_code=201,
+    summary="Upload a dataset",
+    responses={200: {"model": DatasetView, "description": "This content was uploaded before under this name."}},
+)
+def create(
+    response: Response,
+    services: Provided,
+    file: Annotated[
+        UploadFile,
+        File(
+            description="`.npz`/`.npy` (arrays named after the model's inputs, labels under `label`), `.zip` of"
+            " images (folders are class names), `.csv`, `.jsonl` or `.parquet`."
+        ),
+    ],
+    name: Annotated[str, Form(description="The dataset's name.")],
+    preprocess: Annotated[
+        str | None, Form(description="JSON: how images or columns become arrays; see the documentation.")
+    ] = None,
+) -> DatasetView:
+    """Checks the samples and keeps them for calibration and evaluation."""
+    checked_name("name", name)
+    limits = Limits(services.settings.inspection_seconds, services.settings.max_unpacked_bytes)
+    with received(file, services.settings.scratch_folder) as (source, folder):
+        checked = inspect_dataset(source, file.filename or "", folder, limits, preprocess or None)
+        with deposit(services.database, services.blobs, {checked.digest: checked.path}) as session:
+            dataset, is_new = datasets.register(session, name, _new_dataset(checked))
+            view = DatasetView.of(dataset)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/api/v1/datasets/{name}"
+    return view
+
+
+def _new_dataset(checked: CheckedDataset) -> datasets.NewDataset:
+    return datasets.NewDataset(
+        digest=checked.digest,
+        size_bytes=checked.size_bytes,
+        samples=checked.samples,
+        arrays=[array.as_json() for array in checked.arrays],
+        labelled=checked.labelled,
+        class_names=list(checked.class_names) if checked.class_names else None,
+    )
+
+
+@routes.get("", summary="All datasets")
+def index(services: Provided) -> list[DatasetView]:
+    with services.database.reading() as session:
+        return [DatasetView.of(dataset) for dataset in datasets.listed(session)]
+
+
+@routes.get("/{dataset}", summary="One dataset")
+def show(dataset: str, services: Provided) -> DatasetView:
+    with services.database.reading() as session:
+        return DatasetView.of(datasets.find(session, dataset))
+
+
+@routes.delete("/{dataset}", status_code=204, summary="Delete a dataset", responses={409: {}})
+def delete(dataset: str, services: Provided) -> None:
+    """Variants made with it stay. Refused while a job that needs it has not ended."""
+    with services.database.writing() as session:
+        digest = datasets.delete(session, dataset)
+    discard(services.database, services.blobs, [digest])

@@ -1,0 +1,220 @@
+"""`/api/v1/jobs`"""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import anyio
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from app.api.services import Provided, Services
+from app.engines import TensorSpec
+from app.errors import Invalid
+from app.intake.matching import ArraySpec, check_match
+from app.registry import Session, datasets, jobs, methods, models
+from app.registry.tables import Dataset, Job, JobEvent, Model, Revision
+
+routes = APIRouter(prefix="/jobs", tags=["jobs"])
+
+_POLL_SECONDS = 0.2
+
+
+class JobRequest(BaseModel):
+    """What to make. Options left out take the method's defaults."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"model": "resnet20", "method": "int8", "dataset": "cifar10", "options": {}}]},
+    )
+
+    model: str
+    method: str = Field(description=" · ".join(f"`{row.name}`: {row.summary}" for row in methods.METHODS.values()))
+    revision: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(default=None, description="Default: the newest.")
+    dataset: str | None = Field(default=None, description="Calibrates and evaluates.")
+    variant: str | None = Field(default=None, description="The new variant's label. Default: the method's name.")
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class JobView(BaseModel):
+    """A job as it stands."""
+
+    id: str
+    model: str
+    revision: int
+    variant: str
+    version: int | None = Field(description="Known once the job has succeeded.")
+    method: str
+    options: dict[str, Any]
+    dataset: str | None
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    stage: str
+    progress: float = Field(ge=0, le=1)
+    attempts: int
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, job: Job) -> "JobView":
+        return cls(
+            id=job.id,
+            model=job.model.name,
+            revision=job.revision.number,
+            variant=job.label,
+            version=job.variant.version if job.variant else None,
+            method=job.method,
+            options=job.options,
+            dataset=job.dataset_name,
+            state=job.state,  # type: ignore[arg-type]
+            stage=job.stage,
+            progress=job.progress,
+            attempts=job.attempts,
+            error=job.error,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+        )
+
+
+def submit(
+    session: Session,
+    model: Model,
+    revision: Revision,
+    method: methods.Method,
+    *,
+    dataset: Dataset | None,
+    label: str | None = None,
+    options: dict[str, Any] | None = None,
+) -> Job:
+    """Queue a job once its dataset is known to fit the model; raises what `jobs.submit` and `check_match` do."""
+    if dataset is not None:
+        check_match(
+            [TensorSpec.from_json(spec) for spec in revision.inputs],
+            [ArraySpec.from_json(spec) for spec in dataset.arrays],
+        )
+    return jobs.submit(
+        session,
+        model=model,
+        revision=revision,
+        method=method,
+        options=options or {},
+        dataset=dataset,
+        label=label,
+    )
+
+
+@routes.post("", status_code=202, summary="Quantize a model")
+def create(
+    wanted: JobRequest,
+    response: Response,
+    services: Provided,
+    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+) -> JobView:
+    """Queues a job that makes one variant. The same `Idempotency-Key` again gives the same job."""
+    fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
+    method = methods.find(wanted.method)
+    with services.database.writing() as session:
+        model = models.find(session, wanted.model, for_update=True)
+        job = jobs.remembered(session, idempotency_key, fingerprint) if idempotency_key else None
+        if job is None:
+            job = submit(
+                session,
+                model,
+                models.find_revision(session, model, wanted.revision),
+                method,
+                dataset=datasets.find(session, wanted.dataset) if wanted.dataset is not None else None,
+                label=wanted.variant,
+                options=wanted.options,
+            )
+            if idempotency_key:
+                jobs.remember(session, idempotency_key, fingerprint, job)
+        view = JobView.of(job)
+    services.outbox.announce()
+    response.headers["Location"] = f"/api/v1/jobs/{view.id}"
+    return view
+
+
+@routes.get("", summary="Jobs, the newest first")
+def index(
+    services: Provided,
+    model: str | None = None,
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"] | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> list[JobView]:
+    with services.database.reading() as session:
+        return [JobView.of(job) for job in jobs.listed(session, model=model, state=state, limit=limit)]
+
+
+@routes.get("/{job_id}", summary="One job")
+def show(job_id: str, services: Provided) -> JobView:
+    with services.database.reading() as session:
+        return JobView.of(jobs.find(session, job_id))
+
+
+@routes.delete("/{job_id}", status_code=202, summary="Cancel a job")
+def cancel(job_id: str, services: Provided) -> JobView:
+    """Ends a queued job at once and a running one within seconds."""
+    with services.database.writing() as session:
+        jobs.request_cancel(session, job_id)
+        return JobView.of(jobs.find(session, job_id))
+
+
+@routes.get(
+    "/{job_id}/events",
+    summary="A job's changes, as they happen",
+    response_class=EventSourceResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "One event a change."}},
+)
+async def events(
+    job_id: str,
+    request: Request,
+    services: Provided,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> EventSourceResponse:
+    """Ends with the final state. A client that was cut off goes on after the `Last-Event-ID` it sends."""
+    if last_event_id is not None and not (last_event_id.isascii() and last_event_id.isdigit()):
+        raise Invalid("Last-Event-ID must be the id of an event", field="Last-Event-ID")
+    await run_in_threadpool(_check_exists, services, job_id)
+    stream = _stream(services, job_id, min(int(last_event_id or 0), 2**31 - 1))
+    return EventSourceResponse(stream)
+
+
+def _check_exists(services: Services, job_id: str) -> None:
+    with services.database.reading() as session:
+        jobs.find(session, job_id)
+
+
+async def _stream(services: Services, job_id: str, last_id: int) -> AsyncIterator[ServerSentEvent]:
+    while True:
+        fresh, over = await run_in_threadpool(_events_after, services, job_id, last_id)
+        for event in fresh:
+            last_id = event.id
+            yield ServerSentEvent(id=str(event.id), event=event.state, data=json.dumps(_event_view(job_id, event)))
+        if over:
+            return
+        await anyio.sleep(_POLL_SECONDS)
+
+
+def _events_after(services: Services, job_id: str, last_id: int) -> tuple[list[JobEvent], bool]:
+    """New events, and whether none can follow: the job has ended, or was deleted with its model."""
+    with services.database.reading() as session:
+        state = jobs.state_of(session, job_id)
+        return jobs.events_after(session, job_id, last_id), state is None or state in jobs.FINAL
+
+
+def _event_view(job_id: str, event: JobEvent) -> dict[str, Any]:
+    return {
+        "id": job_id,
+        "state": event.state,
+        "stage": event.stage,
+        "progress": event.progress,
+        "attempts": event.attempts,
+        "error": event.error,
+        "at": event.at.isoformat(),
+    }

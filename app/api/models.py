@@ -1,0 +1,200 @@
+"""`/api/v1/models`"""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Response, UploadFile
+from pydantic import BaseModel, ConfigDict
+
+from app.api.jobs import JobView, submit
+from app.api.services import Provided, Services
+from app.api.uploads import received
+from app.engines import DEFAULT_ENGINE
+from app.errors import Invalid
+from app.intake.artifacts import CheckedModel, Limits
+from app.intake.deposit import deposit, discard
+from app.intake.sandbox import inspect_model
+from app.registry import Session, datasets, jobs, methods, models, variants
+from app.registry.tables import Model, Revision
+from app.serving.pool import Artifact
+
+routes = APIRouter(prefix="/models", tags=["models"])
+
+
+class TensorView(BaseModel):
+    """`shape` has -1 for a dynamic axis."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelView(BaseModel):
+    """One revision of a model, and what answers when a client names no variant."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    revision: int
+    digest: str
+    size_bytes: int
+    opset: int
+    inputs: list[TensorView]
+    outputs: list[TensorView]
+    labels: list[str] | None
+    default_variant: str
+    default_version: int
+    jobs: list[JobView]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, session: Session, model: Model, revision: Revision) -> "ModelView":
+        default = variants.default_of(session, model)
+        return cls(
+            name=model.name,
+            revision=revision.number,
+            digest=revision.digest,
+            size_bytes=revision.size_bytes,
+            opset=revision.opset,
+            inputs=[TensorView(**spec) for spec in revision.inputs],
+            outputs=[TensorView(**spec) for spec in revision.outputs],
+            labels=revision.class_names,
+            default_variant=default.label,
+            default_version=default.version,
+            jobs=[JobView.of(job) for job in jobs.of_revision(session, revision)],
+            created_at=revision.created_at,
+        )
+
+
+class DefaultRequest(BaseModel):
+    """A variant's label, or its integer version."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"variant": "int8"}]})
+
+    variant: str
+
+
+@routes.post(
+    "",
+    status_code=201,
+    summary="Upload a model",
+    responses={200: {"model": ModelView, "description": "These bytes were uploaded before; nothing new was made."}},
+)
+def create(
+    response: Response,
+    services: Provided,
+    file: Annotated[UploadFile, File(description="`.onnx`, or `.zip`/`.tar` of one `.onnx` and its external data.")],
+    name: Annotated[str, Form(description="The model's name; an existing one gets a new revision.")],
+    dataset: Annotated[str | None, Form(description="A dataset for the jobs of `quantize`.")] = None,
+    quantize: Annotated[
+        str | None, Form(description="Methods, separated by commas: `fp16,dynamic,int8`. Each becomes a job.")
+    ] = None,
+    labels: Annotated[str | None, Form(description="JSON list of class names.")] = None,
+) -> ModelView:
+    """Registers a new revision; with `quantize`, the jobs that make its variants are queued with it or not at all."""
+    models.checked_name(name)
+    wanted = [methods.find(word.strip()) for word in (quantize or "").split(",") if word.strip()]
+    class_names = _checked_labels(labels)
+    _check_dataset(services, dataset)
+    limits = Limits(services.settings.inspection_seconds, services.settings.max_unpacked_bytes)
+    with received(file, services.settings.scratch_folder) as (source, folder):
+        checked = inspect_model(source, file.filename or "", folder, limits)
+        files = {checked.file_digest: checked.path}
+        if checked.data_digest is not None and checked.data_path is not None:
+            files[checked.data_digest] = checked.data_path
+        with deposit(services.database, services.blobs, files) as session:
+            revision, is_new = models.register(session, name, _new_revision(checked, class_names))
+            _queue(session, revision, wanted, dataset)
+            view = ModelView.of(session, revision.model, revision)
+    services.outbox.announce()
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/api/v1/models/{name}"
+    return view
+
+
+def _checked_labels(labels: str | None) -> list[str] | None:
+    if labels is None or not labels.strip():
+        return None
+    try:
+        names = json.loads(labels)
+    except ValueError as error:
+        raise Invalid(f"'labels' is not JSON: {error}", field="labels") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise Invalid('\'labels\' must be a JSON list of class names, such as ["cat", "dog"]', field="labels")
+    return names
+
+
+def _check_dataset(services: Services, dataset: str | None) -> None:
+    if dataset is not None:
+        with services.database.reading() as session:
+            datasets.find(session, dataset)
+
+
+def _new_revision(checked: CheckedModel, class_names: list[str] | None) -> models.NewRevision:
+    return models.NewRevision(
+        digest=checked.digest,
+        file_digest=checked.file_digest,
+        data_digest=checked.data_digest,
+        data_name=checked.data_path.name if checked.data_path else None,
+        size_bytes=checked.size_bytes,
+        opset=checked.opset,
+        inputs=[spec.as_json() for spec in checked.inputs],
+        outputs=[spec.as_json() for spec in checked.outputs],
+        operators=checked.operators,
+        float_bytes=checked.float_bytes,
+        class_names=class_names,
+        engine=DEFAULT_ENGINE,
+    )
+
+
+def _queue(session: Session, revision: Revision, wanted: list[methods.Method], dataset: str | None) -> None:
+    """A job for each method, but for those whose variant exists or is being made: uploading twice is harmless."""
+    found = datasets.find(session, dataset) if dataset is not None else None
+    for method in wanted:
+        if not jobs.is_taken(session, revision, method.name):
+            submit(session, revision.model, revision, method, dataset=found)
+
+
+@routes.get("", summary="All models")
+def index(services: Provided) -> list[ModelView]:
+    """The newest revision of each."""
+    with services.database.reading() as session:
+        return [ModelView.of(session, model, models.find_revision(session, model)) for model in models.listed(session)]
+
+
+@routes.get("/{model}", summary="One model")
+def show(model: str, services: Provided) -> ModelView:
+    """Its newest revision."""
+    with services.database.reading() as session:
+        found = models.find(session, model)
+        return ModelView.of(session, found, models.find_revision(session, found))
+
+
+@routes.get("/{model}/revisions/{number}", summary="One revision of a model")
+def show_revision(model: str, number: int, services: Provided) -> ModelView:
+    with services.database.reading() as session:
+        found = models.find(session, model)
+        return ModelView.of(session, found, models.find_revision(session, found, number))
+
+
+@routes.delete("/{model}", status_code=204, summary="Delete a model", responses={409: {}})
+def delete(model: str, services: Provided) -> None:
+    """With all its revisions, variants and ended jobs. Refused while a job of it has not ended."""
+    with services.database.writing() as session:
+        digests = models.delete(session, model)
+    services.pool.drop(set(digests))
+    discard(services.database, services.blobs, digests)
+
+
+@routes.put("/{model}/default", summary="Choose what answers when a client names no variant")
+def set_default(model: str, wanted: DefaultRequest, services: Provided) -> dict[str, Any]:
+    """The variant is loaded before it is switched to, so that no request waits or fails."""
+    with services.database.reading() as session:
+        variant = variants.find(session, models.find(session, model), wanted.variant)
+    services.pool.get(Artifact.of(variant))
+    with services.database.writing() as session:
+        found = models.find(session, model, for_update=True)
+        chosen = variants.find(session, found, str(variant.version))
+        models.set_default(session, found, chosen)
+        return {"model": model, "variant": chosen.label, "version": chosen.version}

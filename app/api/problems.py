@@ -1,0 +1,95 @@
+"""Errors → HTTP: the one place. Problem details (RFC 9457) for management, `{"error": …}` for inference."""
+
+import errno
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.registry import OperationalError
+
+_log = logging.getLogger(__name__)
+
+#: Error class → (status of the management API, status of the inference protocol).
+_STATUS: dict[type[errors.OctetError], tuple[int, int]] = {
+    errors.Invalid: (422, 400),
+    errors.NotFound: (404, 404),
+    errors.Conflict: (409, 409),
+    errors.TooLarge: (413, 413),
+    errors.Unsupported: (415, 501),
+    errors.Unavailable: (503, 503),
+    errors.NoSpace: (507, 507),
+}
+
+
+def install(app: FastAPI) -> None:
+    """Give every error of `app` its form."""
+    app.add_exception_handler(errors.OctetError, _octet_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(OperationalError, _registry_error)
+    app.add_exception_handler(Exception, _defect)
+
+
+def answer(request: Request, status: int, detail: str, field: str | None = None, **headers: str) -> Response:
+    """The error in the form that the clients of this path understand."""
+    if request.url.path == "/v2" or request.url.path.startswith("/v2/"):
+        return JSONResponse({"error": detail}, status, headers)
+    problem: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if field is not None:
+        problem["field"] = field
+    return JSONResponse(problem, status, headers, media_type="application/problem+json")
+
+
+def _octet_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.OctetError)
+    for kind in type(error).__mro__:
+        if kind in _STATUS:
+            status = _STATUS[kind][1 if request.url.path.startswith("/v2") else 0]
+            retry = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+            return answer(request, status, error.detail, error.field, **retry)
+    return _defect(request, error)
+
+
+def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    field = ".".join(where[1:]) or where[0]
+    return answer(request, 422, f"'{field}': {first['msg']}", field)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    # The framework hides what went wrong while it read a form behind a 400 of its own.
+    cause = error.__cause__
+    if isinstance(cause, errors.OctetError):
+        return _octet_error(request, cause)
+    if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return _octet_error(request, errors.NoSpace("the disk that holds uploads is full"))
+    detail = str(error.detail)
+    if error.status_code == HTTPStatus.NOT_FOUND and detail == "Not Found":
+        detail = f"there is nothing at {request.url.path[:200]}; /docs lists what there is"
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{request.method} is not offered at {request.url.path[:200]}; /docs lists what is"
+    return answer(request, error.status_code, detail, None, **dict(error.headers or {}))
+
+
+def _registry_error(request: Request, error: Exception) -> Response:
+    _log.error("the registry does not answer: %s", error)
+    return answer(request, 503, "the registry does not answer; try again", None, **{"Retry-After": "5"})
+
+
+def _defect(request: Request, error: Exception) -> Response:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return answer(request, 500, "an internal error; the server's log has the details")

@@ -1,0 +1,149 @@
+"""`/api/v1/models/{model}/variants`"""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel
+
+from app.api.services import Provided, Services
+from app.errors import NotFound
+from app.intake.deposit import discard
+from app.registry import Session, comparison, models, variants
+from app.registry.tables import Model, Variant
+
+routes = APIRouter(prefix="/models/{model}/variants", tags=["variants"])
+
+
+class FileView(BaseModel):
+    """A file of the artifact; a model over the size of a protobuf has its weights in a second one."""
+
+    name: str
+    digest: str
+    url: str
+
+
+class VariantView(comparison.Row):
+    """A row of the comparison. Ratios and speedup are against the original; null is what was not measured."""
+
+    files: list[FileView]
+
+
+class VariantDetail(VariantView):
+    """The row, with the options that made the variant."""
+
+    options: dict[str, Any]
+
+
+def _files(model: Model, variant: Variant) -> list[FileView]:
+    url = f"/api/v1/models/{model.name}/variants/{variant.version}/artifact"
+    files = [FileView(name=f"{model.name}-{variant.label}.onnx", digest=variant.digest, url=url)]
+    if variant.data_digest is not None and variant.data_name is not None:
+        files.append(FileView(name=variant.data_name, digest=variant.data_digest, url=f"{url}/data"))
+    return files
+
+
+def _find(session: Session, model: str, variant: str) -> tuple[Model, Variant]:
+    found = models.find(session, model)
+    return found, variants.find(session, found, variant)
+
+
+@routes.get("", summary="Compare a model's variants")
+def index(model: str, services: Provided) -> list[VariantView]:
+    """One row a variant: size, accuracy, agreement with the original, latency, speedup."""
+    with services.database.reading() as session:
+        found = models.find(session, model)
+        rows = zip(comparison.compared(session, found), variants.listed(session, found), strict=True)
+        return [VariantView(**row.model_dump(), files=_files(found, variant)) for row, variant in rows]
+
+
+@routes.get("/{variant}", summary="One variant")
+def show(model: str, variant: str, services: Provided) -> VariantDetail:
+    """By label, of the newest revision that has it, or by integer version."""
+    with services.database.reading() as session:
+        return _detail(session, *_find(session, model, variant))
+
+
+def _detail(session: Session, model: Model, variant: Variant) -> VariantDetail:
+    row = comparison.one(session, model, variant)
+    return VariantDetail(**row.model_dump(), files=_files(model, variant), options=variant.options)
+
+
+@routes.get(
+    "/{variant}/report",
+    summary="A variant's evaluation report",
+    response_class=JSONResponse,
+    responses={200: {"content": {"text/html": {}}, "description": "JSON, or a page under `Accept: text/html`."}},
+)
+def report(model: str, variant: str, request: Request, services: Provided) -> Response:
+    """Everything that was measured, layer by layer, and what it takes to repeat it."""
+    with services.database.reading() as session:
+        found, row = _find(session, model, variant)
+        figures = row.evaluation
+        if figures is None:
+            raise NotFound(f"variant '{row.label}' was not evaluated yet: the first job on its revision does that")
+        layers = [
+            {"name": layer.name, "operator": layer.operator, "sqnr_db": layer.sqnr_db} for layer in figures.layers
+        ]
+        content = figures.report | {"layers": layers}
+        view = _detail(session, found, row).model_dump(mode="json")
+    if _prefers_html(request):
+        return HTMLResponse(services.render_report(model, view, content))
+    return JSONResponse({"model": model, "variant": view, "report": content})
+
+
+def _prefers_html(request: Request) -> bool:
+    accept = request.headers.get("Accept", "")
+    html, plain = accept.find("text/html"), accept.find("application/json")
+    return html >= 0 and (plain < 0 or html < plain)
+
+
+@routes.get(
+    "/{variant}/artifact",
+    summary="Download a variant",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/octet-stream": {}}}, 206: {}, 304: {}},
+)
+def artifact(model: str, variant: str, request: Request, services: Provided) -> Response:
+    """The ONNX file; `ETag` is its sha256. Ranges are served."""
+    with services.database.reading() as session:
+        found, row = _find(session, model, variant)
+        file = _files(found, row)[0]
+    return _download(services, request, file)
+
+
+@routes.get(
+    "/{variant}/artifact/data",
+    summary="Download a variant's external data",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/octet-stream": {}}}, 206: {}, 304: {}},
+)
+def artifact_data(model: str, variant: str, request: Request, services: Provided) -> Response:
+    """The weights of a variant too large for one file; to be kept beside it under the name it comes with."""
+    with services.database.reading() as session:
+        found, row = _find(session, model, variant)
+        files = _files(found, row)
+    if len(files) < 2:
+        raise NotFound(f"variant '{row.label}' has no external data: its ONNX file holds everything")
+    return _download(services, request, files[1])
+
+
+def _download(services: Services, request: Request, file: FileView) -> Response:
+    tag = f'"{file.digest}"'
+    if tag in request.headers.get("If-None-Match", ""):
+        return Response(status_code=304, headers={"ETag": tag})
+    try:
+        path = services.blobs.path(file.digest)
+    except FileNotFoundError as error:
+        raise NotFound("the variant was deleted meanwhile") from error
+    return FileResponse(path, media_type="application/octet-stream", filename=file.name, headers={"ETag": tag})
+
+
+@routes.delete("/{variant}", status_code=204, summary="Delete a variant", responses={409: {}})
+def delete(model: str, variant: str, services: Provided) -> None:
+    """Refused for the default and for the original."""
+    with services.database.writing() as session:
+        found = models.find(session, model, for_update=True)
+        digests = variants.delete(session, found, variants.find(session, found, variant))
+    services.pool.drop(set(digests))
+    discard(services.database, services.blobs, digests)

@@ -1,0 +1,201 @@
+"""The Open Inference Protocol V2 without its transport: which variant answers, and what it answers."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.engines import TensorSpec
+from app.engines.engine import OIP_NAMES, Array
+from app.errors import Invalid
+from app.inference import metrics
+from app.inference.tensors import classification
+from app.registry import Database, Session, models, variants
+from app.registry.tables import Model, Variant
+from app.serving.pool import Artifact, Pool
+
+PLATFORM = "onnxruntime_onnx"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A variant as clients of the protocol see it. `versions` are all integer versions of its model."""
+
+    model: str
+    label: str
+    version: int
+    versions: tuple[int, ...]
+    artifact: Artifact
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    class_names: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class InputTensor:
+    name: str
+    datatype: str
+    array: Array
+
+
+@dataclass(frozen=True)
+class RequestedOutput:
+    """`classification`: so many top classes in place of the tensor; 0 for the tensor itself."""
+
+    name: str
+    binary: bool = False
+    classification: int = 0
+
+
+@dataclass(frozen=True)
+class InferenceRequest:
+    """`outputs` empty: all of them, binary or not by `binary_by_default`."""
+
+    inputs: Sequence[InputTensor]
+    outputs: Sequence[RequestedOutput] = ()
+    binary_by_default: bool = False
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class OutputTensor:
+    name: str
+    datatype: str
+    array: Array
+    binary: bool
+
+
+@dataclass(frozen=True)
+class InferenceResponse:
+    served: Served
+    outputs: Sequence[OutputTensor]
+    id: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+class DataPlane:
+    """Every face of the protocol calls these. They block and belong into threads."""
+
+    def __init__(self, database: Database, pool: Pool) -> None:
+        self._database = database
+        self._pool = pool
+
+    def resolve(self, name: str, version: str | None = None) -> Served:
+        """The variant meant by `name`, which may be `model@variant`, and `version`: an integer or a label.
+
+        With neither, the model's default. Raises `UnknownModel`, `UnknownVariant`, or `Invalid` for both at once.
+        """
+        model_name, at, label = name.partition("@")
+        if at and version is not None:
+            raise Invalid(f"'{name[:80]}' names a variant already; leave out the version")
+        with self._database.reading() as session:
+            model = models.find(session, model_name)
+            reference = label if at else version
+            if reference is None:
+                variant = variants.default_of(session, model)
+            else:
+                variant = variants.find(session, model, reference)
+            return _served(session, model, variant)
+
+    def index(self) -> list[dict[str, str]]:
+        """All variants of all models, in the form of the repository extension."""
+        rows = []
+        with self._database.reading() as session:
+            for model in models.listed(session):
+                rows += [
+                    {"name": model.name, "version": str(row.version), "state": "READY", "reason": ""}
+                    for row in variants.listed(session, model)
+                ]
+        return rows
+
+    def infer(self, served: Served, request: InferenceRequest) -> InferenceResponse:
+        """Run the variant. Raises `Invalid` for inputs or outputs that it does not have or take."""
+        feeds = _checked_feeds(served, request.inputs)
+        wanted = _wanted_outputs(served, request)
+        model = self._pool.get(served.artifact)
+        with metrics.measured(served.model, served.label):
+            started = time.perf_counter()
+            arrays = model.run(feeds, [output.name for output in wanted])
+            metrics.computed(served.model, served.label, time.perf_counter() - started)
+        outputs = [_as_output(output, array, served) for output, array in zip(wanted, arrays, strict=True)]
+        return InferenceResponse(served, outputs, request.id, {"variant": served.label})
+
+
+def _served(session: Session, model: Model, variant: Variant) -> Served:
+    revision = variant.revision
+    return Served(
+        model=model.name,
+        label=variant.label,
+        version=variant.version,
+        versions=tuple(row.version for row in variants.listed(session, model)),
+        artifact=Artifact.of(variant),
+        inputs=tuple(TensorSpec.from_json(spec) for spec in revision.inputs),
+        outputs=tuple(TensorSpec.from_json(spec) for spec in revision.outputs),
+        class_names=tuple(revision.class_names) if revision.class_names else None,
+    )
+
+
+def _checked_feeds(served: Served, inputs: Sequence[InputTensor]) -> dict[str, Array]:
+    specs = {spec.name: spec for spec in served.inputs}
+    feeds: dict[str, Array] = {}
+    for tensor in inputs:
+        if tensor.name not in specs:
+            raise Invalid(f"unexpected inference input '{tensor.name}' for model '{served.model}'; {_listed(specs)}")
+        if tensor.name in feeds:
+            raise Invalid(f"input '{tensor.name}' is given twice")
+        _check_fits(tensor, specs[tensor.name])
+        feeds[tensor.name] = tensor.array
+    missing = [name for name in specs if name not in feeds]
+    if missing:
+        raise Invalid(f"expected {len(specs)} inputs for model '{served.model}': '{missing[0]}' is missing")
+    return feeds
+
+
+def _listed(specs: dict[str, TensorSpec]) -> str:
+    return "its inputs are " + ", ".join(f"'{name}'" for name in specs)
+
+
+def _check_fits(tensor: InputTensor, spec: TensorSpec) -> None:
+    if tensor.datatype != spec.datatype:
+        raise Invalid(
+            f"unexpected datatype {tensor.datatype} for inference input '{spec.name}', expecting {spec.datatype}"
+        )
+    shape = tensor.array.shape
+    fits = len(shape) == len(spec.shape) and all(
+        expected in (-1, got) for expected, got in zip(spec.shape, shape, strict=True)
+    )
+    if not fits:
+        raise Invalid(
+            f"unexpected shape {list(shape)} for inference input '{spec.name}', expecting {list(spec.shape)}"
+            " (-1 is any length)"
+        )
+
+
+def _wanted_outputs(served: Served, request: InferenceRequest) -> list[RequestedOutput]:
+    names = [spec.name for spec in served.outputs]
+    if not request.outputs:
+        return [RequestedOutput(name, binary=request.binary_by_default) for name in names]
+    seen: set[str] = set()
+    for output in request.outputs:
+        if output.name not in names:
+            raise Invalid(
+                f"unexpected inference output '{output.name}' for model '{served.model}'; its outputs are "
+                + ", ".join(f"'{name}'" for name in names)
+            )
+        if output.name in seen:
+            raise Invalid(f"output '{output.name}' is asked for twice")
+        seen.add(output.name)
+    return list(request.outputs)
+
+
+def _as_output(output: RequestedOutput, array: Array, served: Served) -> OutputTensor:
+    if output.classification:
+        if array.dtype.kind not in "iuf":
+            raise Invalid(f"output '{output.name}' is not numeric and cannot be classified")
+        return OutputTensor(
+            output.name, "BYTES", classification(array, output.classification, served.class_names), output.binary
+        )
+    datatype = OIP_NAMES[array.dtype]
+    if datatype == "FP16" and not output.binary:
+        raise Invalid(f"output '{output.name}' is FP16, which has no JSON form; ask for it with binary_data: true")
+    return OutputTensor(output.name, datatype, array, output.binary)

@@ -1,0 +1,184 @@
+"""Requests and responses of the REST face: JSON, optionally followed by binary tensors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from app.engines.engine import NUMPY_TYPES, TensorSpec
+from app.errors import Invalid
+from app.inference.dataplane import InferenceRequest, InferenceResponse, InputTensor, RequestedOutput
+from app.inference.tensors import checked_datatype, checked_shape, from_bytes, from_json, to_bytes, to_json
+
+Chunk = bytes | memoryview
+
+
+def parse(body: memoryview, header_length: str | None, specs: Sequence[TensorSpec]) -> InferenceRequest:
+    """The request in `body`, whose first `header_length` bytes (all, when None) are JSON. Raises `Invalid`.
+
+    `header_length` 0 is a raw-binary request: the body is the one input of the model, described by `specs`.
+    """
+    json_size = _checked_header_length(body, header_length)
+    if header_length is not None and json_size == 0:
+        return _raw_request(body, specs)
+    message = _object(body[:json_size])
+    blobs = _Blobs(body[json_size:])
+    inputs = message.get("inputs")
+    if not isinstance(inputs, list) or not inputs:
+        raise Invalid("'inputs' must be a non-empty list of tensors")
+    tensors = [_input(tensor, blobs) for tensor in inputs]
+    blobs.check_used_up()
+    parameters = _parameters("the request", message)
+    default = _flag("binary_data_output", parameters)
+    return InferenceRequest(
+        inputs=tensors,
+        outputs=[_output(output, default) for output in _output_list(message)],
+        binary_by_default=default,
+        id=_id(message),
+    )
+
+
+def _checked_header_length(body: memoryview, header_length: str | None) -> int:
+    if header_length is None:
+        return body.nbytes
+    if not (header_length.isascii() and header_length.isdigit() and len(header_length) < 16):
+        raise Invalid("Inference-Header-Content-Length must be a non-negative integer")
+    if int(header_length) > body.nbytes:
+        raise Invalid(f"Inference-Header-Content-Length is {header_length}, and the body has {body.nbytes} bytes")
+    return int(header_length)
+
+
+def _object(raw: memoryview) -> dict[str, Any]:
+    try:
+        message = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Invalid(f"failed to parse the request JSON: {error}") from error
+    if not isinstance(message, dict):
+        raise Invalid("the request must be a JSON object")
+    return message
+
+
+class _Blobs:
+    """The binary part of a body, taken piece by piece in the order of the inputs."""
+
+    def __init__(self, raw: memoryview) -> None:
+        self._raw = raw
+        self._offset = 0
+
+    def take(self, name: str, size: int) -> memoryview:
+        end = self._offset + size
+        if end > self._raw.nbytes:
+            raise Invalid(
+                f"input '{name}': unexpected size: {size} bytes announced, {self._raw.nbytes - self._offset} left"
+            )
+        piece = self._raw[self._offset : end]
+        self._offset = end
+        return piece
+
+    def check_used_up(self) -> None:
+        left = self._raw.nbytes - self._offset
+        if left:
+            raise Invalid(f"unexpected additional input data: {left} bytes belong to no input")
+
+
+def _input(tensor: Any, blobs: _Blobs) -> InputTensor:
+    if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+        raise Invalid("each of 'inputs' must be an object with a 'name'")
+    name = tensor["name"][:200]
+    shape = checked_shape(name, tensor.get("shape"))
+    datatype = checked_datatype(name, tensor.get("datatype"))
+    size = _parameters(f"input '{name}'", tensor).get("binary_data_size")
+    if size is None:
+        if "data" not in tensor:
+            raise Invalid(f"input '{name}' has neither 'data' nor 'binary_data_size'")
+        return InputTensor(name, datatype, from_json(name, datatype, shape, tensor["data"]))
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise Invalid(f"input '{name}': 'binary_data_size' must be a non-negative integer")
+    if "data" in tensor:
+        raise Invalid(f"input '{name}' has both 'data' and 'binary_data_size'; send one")
+    return InputTensor(name, datatype, from_bytes(name, datatype, shape, blobs.take(name, size)))
+
+
+def _raw_request(body: memoryview, specs: Sequence[TensorSpec]) -> InferenceRequest:
+    if len(specs) != 1:
+        raise Invalid(f"a raw-binary request needs a model of one input; this one has {len(specs)}")
+    spec = specs[0]
+    if spec.datatype == "BYTES":
+        raise Invalid("a raw-binary request cannot carry BYTES; send JSON or binary tensors")
+    # The first axis, if dynamic, is the batch: one row. One more may be dynamic, and follows from the byte count.
+    shape = [1 if position == 0 and axis < 0 else axis for position, axis in enumerate(spec.shape)]
+    if shape.count(-1) > 1:
+        raise Invalid("a raw-binary request needs a model of at most one dynamic axis beside the batch")
+    if -1 in shape:
+        row = NUMPY_TYPES[spec.datatype].itemsize
+        for axis in shape:
+            row *= axis if axis >= 0 else 1
+        shape[shape.index(-1)] = body.nbytes // row if row else 0
+    array = from_bytes(spec.name, spec.datatype, tuple(shape), body)
+    return InferenceRequest([InputTensor(spec.name, spec.datatype, array)], binary_by_default=True)
+
+
+def _output_list(message: dict[str, Any]) -> list[Any]:
+    outputs = message.get("outputs") or []
+    if not isinstance(outputs, list):
+        raise Invalid("'outputs' must be a list")
+    return outputs
+
+
+def _output(output: Any, binary_by_default: bool) -> RequestedOutput:
+    if not isinstance(output, dict) or not isinstance(output.get("name"), str):
+        raise Invalid("each of 'outputs' must be an object with a 'name'")
+    parameters = _parameters(f"output '{output['name'][:200]}'", output)
+    top = parameters.get("classification", 0)
+    if not isinstance(top, int) or isinstance(top, bool) or top < 0:
+        raise Invalid("'classification' must be a non-negative integer")
+    return RequestedOutput(output["name"], _flag("binary_data", parameters, binary_by_default), top)
+
+
+def _parameters(owner: str, holder: dict[str, Any]) -> dict[str, Any]:
+    parameters = holder.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise Invalid(f"'parameters' of {owner} must be an object")
+    reserved = next((name for name in parameters if name.startswith("triton_")), None)
+    if reserved is not None:
+        raise Invalid(f"parameter '{reserved[:80]}': names that begin with 'triton_' are reserved")
+    return parameters
+
+
+def _flag(name: str, parameters: dict[str, Any], default: bool = False) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise Invalid(f"'{name}' must be true or false")
+    return value
+
+
+def _id(message: dict[str, Any]) -> str | None:
+    identifier = message.get("id")
+    if identifier is not None and not isinstance(identifier, str):
+        raise Invalid("'id' must be a string")
+    return identifier or None
+
+
+def render(response: InferenceResponse) -> tuple[list[Chunk], int | None]:
+    """The body in pieces, and the length of its JSON part when binary tensors follow it."""
+    outputs: list[dict[str, Any]] = []
+    blobs: list[Chunk] = []
+    for tensor in response.outputs:
+        output: dict[str, Any] = {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": list(tensor.array.shape),
+        }
+        if tensor.binary:
+            blob = to_bytes(tensor.array)
+            output["parameters"] = {"binary_data_size": len(blob)}
+            blobs.append(blob)
+        else:
+            output["data"] = to_json(tensor.array)
+        outputs.append(output)
+    message: dict[str, Any] = {"model_name": response.served.model, "model_version": str(response.served.version)}
+    if response.id is not None:
+        message["id"] = response.id
+    message |= {"parameters": response.parameters, "outputs": outputs}
+    header = orjson.dumps(message)
+    return [header, *blobs], len(header) if blobs else None

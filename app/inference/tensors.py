@@ -1,0 +1,175 @@
+"""Tensors of the Open Inference Protocol V2: JSON and bytes ↔ numpy arrays.
+
+Binary form: little-endian, row-major; BOOL is one byte; BYTES is, for each element, a little-endian u32 length and
+that many bytes. Source: the protocol's REST specification and its binary tensor data extension.
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from app.engines.engine import NUMPY_TYPES, Array
+from app.errors import Invalid, Unsupported
+
+#: No claimed shape beyond this many elements is believed.
+MAX_ELEMENTS = 2**40
+
+_INTEGER_KINDS = "iu"
+
+
+def checked_shape(name: str, shape: Any) -> tuple[int, ...]:
+    """`shape` as a tuple; raises `Invalid` unless it is a list of non-negative integers of a sane product."""
+    if not isinstance(shape, list) or not all(
+        isinstance(axis, int) and not isinstance(axis, bool) and axis >= 0 for axis in shape
+    ):
+        raise Invalid(f"input '{name}': 'shape' must be a list of non-negative integers, such as [1, 3, 32, 32]")
+    # Zeros are left out of the product: [2**62, 0] claims nothing, yet no array can have it.
+    if len(shape) > 32 or math.prod(axis or 1 for axis in shape) > MAX_ELEMENTS:
+        raise Invalid(f"input '{name}': shape {str(shape)[:100]} is too large")
+    return tuple(shape)
+
+
+def checked_datatype(name: str, datatype: Any) -> str:
+    """`datatype` itself; raises `Invalid` for one that the protocol or this server does not know."""
+    if datatype == "BF16":
+        raise Unsupported(f"input '{name}': BF16 is not offered; send FP32")
+    if not isinstance(datatype, str) or datatype not in NUMPY_TYPES:
+        raise Invalid(f"input '{name}': unknown datatype {str(datatype)[:40]!r}; known are {', '.join(NUMPY_TYPES)}")
+    return datatype
+
+
+def from_json(name: str, datatype: str, shape: tuple[int, ...], values: Any) -> Array:
+    """The array of `values`, nested or flat, in row-major order. Raises `Invalid` when they are not `shape`'s."""
+    if not isinstance(values, list):
+        raise Invalid(f"input '{name}': 'data' must be a list")
+    if datatype == "FP16":
+        raise Invalid(f"input '{name}': FP16 has no JSON form; send it as binary data")
+    flat = _flattened(name, values)
+    if len(flat) != math.prod(shape):
+        raise Invalid(
+            f"input '{name}': unexpected size: {len(flat)} elements, and shape {list(shape)} takes {math.prod(shape)}"
+        )
+    if datatype == "BYTES":
+        return _bytes_from_json(name, flat).reshape(shape)
+    return _numbers_from_json(name, datatype, flat).reshape(shape)
+
+
+def _flattened(name: str, values: list[Any]) -> list[Any]:
+    """One list of scalars; depth-first without recursion, since the depth is the client's choice."""
+    if not any(isinstance(value, list) for value in values):
+        return values
+    flat: list[Any] = []
+    stack: list[Any] = [iter(values)]
+    while stack:
+        for value in stack[-1]:
+            if isinstance(value, list):
+                if len(stack) > 32:
+                    raise Invalid(f"input '{name}': 'data' is nested too deeply")
+                stack.append(iter(value))
+                break
+            flat.append(value)
+        else:
+            stack.pop()
+    return flat
+
+
+def _bytes_from_json(name: str, flat: list[Any]) -> Array:
+    if not all(isinstance(value, str) for value in flat):
+        raise Invalid(f"input '{name}': BYTES elements must be strings in JSON")
+    array = np.empty(len(flat), dtype=np.object_)
+    array[:] = [value.encode() for value in flat]
+    return array
+
+
+def _numbers_from_json(name: str, datatype: str, flat: list[Any]) -> Array:
+    dtype = NUMPY_TYPES[datatype]
+    if not flat:
+        return np.empty(0, dtype=dtype)
+    allowed: tuple[type, ...] = (bool,) if datatype == "BOOL" else (int,) if dtype.kind in "iu" else (int, float)
+    wrong = next((v for v in flat if not isinstance(v, allowed) or (isinstance(v, bool) and datatype != "BOOL")), None)
+    if wrong is not None or None in flat:
+        raise Invalid(f"input '{name}': {str(wrong)[:40]!r} is not a {datatype}")
+    if dtype.kind in _INTEGER_KINDS:
+        limits = np.iinfo(dtype)
+        if min(flat) < limits.min or max(flat) > limits.max:
+            raise Invalid(f"input '{name}': {datatype} holds {limits.min} to {limits.max}, 'data' goes beyond")
+    try:
+        with np.errstate(over="ignore"):
+            array: Array = np.array(flat, dtype=dtype)
+    except OverflowError as error:
+        raise Invalid(f"input '{name}': 'data' holds a number that no {datatype} can be") from error
+    return array
+
+
+def from_bytes(name: str, datatype: str, shape: tuple[int, ...], raw: memoryview) -> Array:
+    """The array that `raw` holds, a read-only view on it except for BYTES. Raises `Invalid` for a wrong byte count."""
+    count = math.prod(shape)
+    if datatype == "BYTES":
+        return _bytes_from_binary(name, count, raw).reshape(shape)
+    dtype = NUMPY_TYPES[datatype].newbyteorder("<")
+    if raw.nbytes != count * dtype.itemsize:
+        raise Invalid(
+            f"input '{name}': unexpected size: got {raw.nbytes} bytes, and shape {list(shape)} of {datatype} takes"
+            f" {count * dtype.itemsize}"
+        )
+    if datatype == "BOOL":
+        return (np.frombuffer(raw, dtype=np.uint8) != 0).reshape(shape)
+    return np.frombuffer(raw, dtype=dtype).reshape(shape)
+
+
+def _bytes_from_binary(name: str, count: int, raw: memoryview) -> Array:
+    elements: list[bytes] = []
+    offset = 0
+    while offset < raw.nbytes:
+        if offset + 4 > raw.nbytes:
+            raise Invalid(f"input '{name}': unexpected size: the last element's length is cut off")
+        (length,) = struct.unpack_from("<I", raw, offset)
+        offset += 4
+        if offset + length > raw.nbytes:
+            raise Invalid(f"input '{name}': unexpected size: an element of {length} bytes goes beyond the data")
+        elements.append(bytes(raw[offset : offset + length]))
+        offset += length
+    if len(elements) != count:
+        raise Invalid(f"input '{name}': unexpected size: {len(elements)} elements, and its shape takes {count}")
+    array = np.empty(count, dtype=np.object_)
+    array[:] = elements
+    return array
+
+
+def to_json(array: Array) -> list[Any]:
+    """The elements, flat, in row-major order. NaN and infinities have no JSON form and become null.
+
+    Raises `Invalid` for BYTES that are not text: those can be asked for as binary data.
+    """
+    if array.dtype == np.object_:
+        try:
+            return [element.decode() for element in array.ravel()]
+        except UnicodeDecodeError as error:
+            raise Invalid("an output holds bytes that are not UTF-8 text; ask for it with binary_data: true") from error
+    flat = array.ravel()
+    if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+        return [value if math.isfinite(value) else None for value in flat.tolist()]
+    return flat.tolist()
+
+
+def to_bytes(array: Array) -> bytes | memoryview:
+    """The elements in binary form, without a copy where the array is contiguous."""
+    if array.dtype == np.object_:
+        return b"".join(struct.pack("<I", len(element)) + element for element in array.ravel())
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return little.reshape(-1).view(np.uint8).data
+
+
+def classification(array: Array, k: int, class_names: Sequence[str] | None) -> Array:
+    """The `k` largest values along the last axis as BYTES "value:index[:label]", shape (…, k)."""
+    rows = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
+    k = min(k, rows.shape[-1])
+    result = np.empty((len(rows), k), dtype=np.object_)
+    for row_number, row in enumerate(rows):
+        for rank, index in enumerate(np.argsort(-row, kind="stable")[:k]):
+            label = f":{class_names[index]}" if class_names and index < len(class_names) else ""
+            result[row_number, rank] = f"{row[index]:f}:{index}{label}".encode()
+    return result.reshape(*array.shape[:-1], k) if array.ndim else result.reshape(k)

@@ -1,0 +1,83 @@
+"""The gateway: wiring and lifespan, nothing else."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from app import __version__, web
+from app.api import datasets, jobs, models, operations, problems, uploads, variants
+from app.api.services import Services
+from app.blobs import LocalBlobStore
+from app.engines.cpu import usable_cores
+from app.inference import rest
+from app.inference.dataplane import DataPlane
+from app.queue import Outbox
+from app.registry import Database, migrations
+from app.serving.pool import Pool
+from app.settings import Settings
+from app.web import pages
+from app.web.report import render_report
+
+_DESCRIPTION = """\
+Upload an ONNX model, get quantized variants with measured reports, serve any of them.
+
+Management is under `/api/v1`, inference under `/v2` (Open Inference Protocol).
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The gateway as an ASGI application; its registry must have been migrated."""
+    settings.make_folders()
+    # Uploads are spooled where they are kept: on a disk known to be large, and under `home` like all else.
+    tempfile.tempdir = str(settings.scratch_folder)
+    database = Database(settings.registry_url)
+    blobs = LocalBlobStore(settings.blob_folder)
+    pool = Pool(blobs, settings.scratch_folder, intra_op_threads=settings.intra_op_threads)
+    outbox = Outbox(settings, database)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        migrations.check_current(database)
+        uploads.remove_leftovers(settings.scratch_folder)
+        outbox.start()
+        yield
+        outbox.stop()
+        database.close()
+
+    app = FastAPI(
+        title="Octet",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.services = Services(settings, database, blobs, pool, outbox, render_report)
+    app.add_middleware(uploads.BodyLimit, max_bytes=settings.max_upload_bytes)
+    problems.install(app)
+    _mount(app, DataPlane(database, pool), database, settings)
+    return app
+
+
+def _mount(app: FastAPI, dataplane: DataPlane, database: Database, settings: Settings) -> None:
+    management = APIRouter(prefix="/api/v1")
+    for nouns in (models, variants, datasets, jobs):
+        management.include_router(nouns.routes)
+    app.include_router(management)
+    app.include_router(
+        rest.router(
+            dataplane,
+            database,
+            server_name=settings.server_name,
+            threads=settings.inference_threads or usable_cores(),
+            max_bytes=settings.max_inference_bytes,
+        )
+    )
+    app.include_router(operations.routes)
+    app.include_router(pages.routes)
+    app.mount("/static", StaticFiles(directory=Path(web.__file__).parent / "static"), name="static")

@@ -1,0 +1,63 @@
+"""The sending side of the broker: it wakes workers for jobs that the registry holds.
+
+A message carries a job's id and nothing else, and losing one loses nothing: the registry knows which jobs were not
+announced yet, and idle workers look for those whose message went astray.
+"""
+
+import logging
+import threading
+
+from celery import Celery
+from kombu.exceptions import OperationalError as BrokerError
+
+from app.registry import Database, OperationalError, jobs
+from app.settings import Settings
+
+RUN_JOB = "octet.run_job"
+
+_log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """Announces queued jobs to the broker, from a thread of its own, so that no request waits for the broker."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._database = database
+        self._interval_seconds = settings.sweep_seconds
+        self._celery = Celery("octet")
+        self._celery.conf.update(settings.celery)
+        self._filled = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """What is not sent yet stays in the registry, for the next start."""
+        self._stopping.set()
+        self._filled.set()
+        self._thread.join(timeout=10)
+        self._celery.close()
+
+    def announce(self) -> None:
+        """To be called after a transaction that queued jobs; returns at once."""
+        self._filled.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._filled.clear()
+            try:
+                self._send_all()
+            except (BrokerError, OperationalError) as error:
+                _log.warning("queued jobs could not be announced, and will be later: %s", error)
+            self._filled.wait(self._interval_seconds)
+
+    def _send_all(self) -> None:
+        with self._database.reading() as session:
+            job_ids = jobs.unannounced(session)
+        for job_id in job_ids:
+            self._celery.send_task(RUN_JOB, args=[job_id], retry=False)
+            # Sent first, noted after: a crash between the two sends twice, which a worker's claim makes harmless.
+            with self._database.writing() as session:
+                jobs.announced(session, [job_id])

@@ -1,0 +1,250 @@
+"""A job from claim to end: lease, heartbeat, child process, cancel, publish."""
+
+import hashlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from app.blobs import BlobStore
+from app.errors import JobFailed, LeaseLost, NoSpace
+from app.intake.deposit import deposit
+from app.registry import Database, OperationalError, Session, jobs, variants
+from app.registry.evaluations import Outcome
+from app.registry.jobs import Lease, NewArtifact
+from app.settings import Settings
+from worker.child import Child
+from worker.job_spec import JobSpec
+
+_POLL_SECONDS = 0.2
+_PULSE_SECONDS = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class _Cancelled(Exception):
+    """The client no longer wants the job."""
+
+
+class _Stopped(Exception):
+    """The worker is told to end."""
+
+
+class Runner:
+    """Runs jobs; `run` may be called from several threads at once."""
+
+    def __init__(self, settings: Settings, database: Database, blobs: BlobStore) -> None:
+        self._settings = settings
+        self._database = database
+        self._blobs = blobs
+        self._stopping = threading.Event()
+        self._running = 0
+        self._lock = threading.Lock()
+
+    @property
+    def running(self) -> int:
+        """Jobs being run now."""
+        return self._running
+
+    def stop(self) -> None:
+        """Have every running job given back within a second, and take no new one."""
+        self._stopping.set()
+
+    def run(self, job_id: str) -> None:
+        """Do the job if it is still queued; every way it can end is in the registry afterwards."""
+        if self._stopping.is_set():
+            return
+        with self._counted():
+            with self._database.writing() as session:
+                lease = jobs.claim(session, job_id, lease_seconds=self._settings.job_lease_seconds)
+            if lease is not None:
+                _log.info("job %s: attempt %d", job_id, lease.attempt)
+                self._run_leased(lease)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _run_leased(self, lease: Lease) -> None:
+        folder = self._settings.scratch_folder / f"job-{lease.token}"
+        try:
+            end = self._work(lease, folder)
+            self._persistently(end)
+        except LeaseLost:
+            _log.warning("job %s: taken from this worker, which drops what it made", lease.job_id)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _work(self, lease: Lease, folder: Path) -> Callable[[], None]:
+        """Have a child do the job; returns how it is to end. Raises `LeaseLost`."""
+        try:
+            folder.mkdir()
+            self._lay_out(lease, folder)
+            outcome = self._follow(lease, folder)
+        except JobFailed as error:
+            detail = error.detail
+            _log.info("job %s: failed: %s", lease.job_id, detail)
+            return self._ending(lambda session: jobs.fail(session, lease, detail))
+        except OSError as error:
+            detail = f"the worker could not lay out the job: {error.strerror}"
+            _log.exception("job %s: %s", lease.job_id, detail)
+            return self._ending(lambda session: jobs.fail(session, lease, detail))
+        except _Cancelled:
+            _log.info("job %s: cancelled", lease.job_id)
+            return self._ending(lambda session: jobs.cancelled(session, lease))
+        except _Stopped:
+            return self._ending(lambda session: jobs.release(session, lease))
+        return lambda: self._publish(lease, folder, outcome)
+
+    def _lay_out(self, lease: Lease, folder: Path) -> None:
+        """Put the job's inputs into `folder`, as the pipeline expects them."""
+        with self._database.reading() as session:
+            job = jobs.find(session, lease.job_id)
+            dataset = job.dataset
+            original = variants.original_of(session, job.revision)
+            spec = JobSpec(
+                method=job.method,
+                options=job.options,
+                model="original.onnx",
+                model_digest=job.revision.digest,
+                dataset="dataset.npz" if dataset else None,
+                dataset_name=dataset.name if dataset else None,
+                dataset_digest=dataset.digest if dataset else None,
+                intra_op_threads=self._settings.intra_op_threads,
+                class_names=job.revision.class_names,
+            )
+        self._blobs.link(original.digest, folder / spec.model)
+        if original.data_digest is not None and original.data_name is not None:
+            self._blobs.link(original.data_digest, folder / original.data_name)
+        if dataset is not None and spec.dataset is not None:
+            self._blobs.link(dataset.digest, folder / spec.dataset)
+        (folder / "job.json").write_text(spec.model_dump_json())
+
+    def _follow(self, lease: Lease, folder: Path) -> Outcome:
+        """The child's outcome, with heartbeat; raises `JobFailed`, `_Cancelled`, `_Stopped` or `LeaseLost`."""
+        pulse = _Pulse(self._database, lease, self._settings.job_lease_seconds)
+        deadline = time.monotonic() + self._settings.job_timeout_seconds
+        child = Child(folder, memory_bytes=self._settings.job_memory_bytes or psutil.virtual_memory().total)
+        try:
+            for message in child.messages(every_seconds=_POLL_SECONDS):
+                if message is not None and "outcome" in message:
+                    return Outcome.model_validate(message["outcome"])
+                if message is not None and "error" in message:
+                    raise JobFailed(message["error"])
+                if self._stopping.is_set():
+                    raise _Stopped
+                if time.monotonic() > deadline:
+                    raise JobFailed(f"the job took longer than {self._settings.job_timeout_seconds:g} s")
+                pulse.beat(message)
+            raise child.crash(pulse.stage)
+        finally:
+            child.end()
+
+    def _publish(self, lease: Lease, folder: Path, outcome: Outcome) -> None:
+        """Blobs, variant, evaluation and the job's end in one transaction, or none of them."""
+        names = [name for name in (outcome.artifact, outcome.data) if name is not None]
+        digests = [_sha256(folder / name) for name in names]
+        artifact = NewArtifact(
+            digest=digests[0],
+            data_digest=digests[1] if outcome.data is not None else None,
+            data_name=outcome.data,
+            size_bytes=sum((folder / name).stat().st_size for name in names),
+        )
+        files = {digest: _second_name(folder / name) for name, digest in zip(names, digests, strict=True)}
+        try:
+            with deposit(self._database, self._blobs, files) as session:
+                jobs.succeed(session, lease, artifact, outcome)
+        except NoSpace as error:
+            with self._database.writing() as session:
+                jobs.fail(session, lease, error.detail)
+        except LeaseLost:
+            # Cancelled while it was being published, unless the lease is really gone: then this raises again.
+            with self._database.writing() as session:
+                jobs.cancelled(session, lease)
+        else:
+            _log.info("job %s: succeeded", lease.job_id)
+
+    def _ending(self, change: Callable[[Session], None]) -> Callable[[], None]:
+        def end() -> None:
+            with self._database.writing() as session:
+                change(session)
+
+        return end
+
+    def _persistently(self, end: Callable[[], None]) -> None:
+        """Try `end` until the database answers, as long as the lease can be ours."""
+        deadline = time.monotonic() + self._settings.job_lease_seconds
+        while True:
+            try:
+                return end()
+            except OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise LeaseLost("the registry did not answer before the lease ended") from error
+                _log.warning("the registry does not answer, trying again: %s", error)
+                time.sleep(1)
+
+
+class _Pulse:
+    """Renews a lease twice a second, telling the registry the latest progress and asking it about cancellation."""
+
+    def __init__(self, database: Database, lease: Lease, lease_seconds: float) -> None:
+        self._database = database
+        self._lease = lease
+        self._lease_seconds = lease_seconds
+        self._last_seconds = 0.0
+        self._news: dict[str, Any] = {}
+        self.stage = "starting"
+
+    def beat(self, message: dict[str, Any] | None) -> None:
+        """Take in a message of the child; raises `_Cancelled` when the client said so, or `LeaseLost`."""
+        new_stage = False
+        if message is not None:
+            self._news = message
+            new_stage, self.stage = message["stage"] != self.stage, message["stage"]
+        since = time.monotonic() - self._last_seconds
+        if not new_stage and since < min(_PULSE_SECONDS, self._lease_seconds / 3):
+            return
+        try:
+            with self._database.writing() as session:
+                cancel = jobs.renew(
+                    session,
+                    self._lease,
+                    lease_seconds=self._lease_seconds,
+                    stage=self._news.get("stage"),
+                    progress=self._news.get("progress", 0.0),
+                )
+        except OperationalError as error:
+            # The lease outlives a short absence of the database; a long one ends in `LeaseLost`.
+            _log.warning("job %s: heartbeat missed: %s", self._lease.job_id, error)
+            return
+        finally:
+            self._last_seconds = time.monotonic()
+        self._news = {}
+        if cancel:
+            raise _Cancelled
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _second_name(path: Path) -> Path:
+    """Another name of the same file, for the store to take: the first stays, should publishing be tried again."""
+    second = path.with_suffix(".publish")
+    second.unlink(missing_ok=True)
+    os.link(path, second)
+    return second

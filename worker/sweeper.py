@@ -1,0 +1,86 @@
+"""What keeps jobs from being forgotten: expired leases are taken back, and lost messages sent again."""
+
+import logging
+import shutil
+import socket
+import threading
+from collections.abc import Callable
+
+from kombu.exceptions import OperationalError as BrokerError
+
+from app.registry import Database, OperationalError, jobs, migrations, workers
+from app.settings import Settings
+from worker.runner import Runner
+
+#: A message that no worker took in so long, while one is idle, is taken for lost.
+_LOST_AFTER_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """A thread beside the pool of a worker; several workers may sweep at once."""
+
+    def __init__(
+        self, settings: Settings, database: Database, runner: Runner, *, wake: Callable[[str], object]
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._runner = runner
+        self._wake = wake
+        self._name = f"{socket.gethostname()}:{settings.home.absolute()}"
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def check_schema(self) -> None:
+        """Raises `Unavailable` when the registry's schema is not this code's."""
+        migrations.check_current(self._database)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(timeout=10)
+        with self._database.writing() as session:
+            workers.leave(session, self._name)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.sweep()
+            except (BrokerError, OperationalError, OSError) as error:
+                _log.warning("sweeping failed, and will be tried again: %s", error)
+            self._stopping.wait(self._settings.sweep_seconds)
+
+    def sweep(self) -> None:
+        """Once: say that this worker lives, take expired leases back, and wake idle slots for waiting jobs."""
+        idle = self._settings.worker_concurrency - self._runner.running
+        with self._database.writing() as session:
+            workers.beat(
+                session,
+                self._name,
+                concurrency=self._settings.worker_concurrency,
+                running=self._runner.running,
+                forget_after_seconds=24 * 3600,
+            )
+            expired = jobs.expire(session, max_attempts=self._settings.job_max_attempts)
+            waiting = jobs.waiting(session, longer_than_seconds=_LOST_AFTER_SECONDS, limit=idle) if idle > 0 else []
+        for job_id in expired:
+            _log.warning("job %s: its lease ran out; its worker is gone or cut off", job_id)
+        for job_id in waiting:
+            self._wake(job_id)
+            with self._database.writing() as session:
+                jobs.announced(session, [job_id])
+        self._remove_orphaned_folders()
+
+    def _remove_orphaned_folders(self) -> None:
+        """Folders of jobs whose worker was killed: no lease names them any more."""
+        folders = {folder.name.removeprefix("job-"): folder for folder in self._settings.scratch_folder.glob("job-*")}
+        if not folders:
+            return
+        with self._database.reading() as session:
+            held = jobs.held_tokens(session)
+        for token, folder in folders.items():
+            if token not in held:
+                shutil.rmtree(folder, ignore_errors=True)

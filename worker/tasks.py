@@ -1,0 +1,52 @@
+"""The queue's face: one task, and the worker's beginning and end."""
+
+import logging
+from typing import Any
+
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+
+from app.blobs import LocalBlobStore
+from app.registry import Database
+from worker.celery_app import app, settings
+from worker.runner import Runner
+from worker.sweeper import Sweeper
+
+_database = Database(settings.registry_url)
+_runner = Runner(settings, _database, LocalBlobStore(settings.blob_folder))
+
+
+@app.task(name="octet.run_job")  # type: ignore[untyped-decorator]
+def run_job(job_id: str) -> None:
+    """Do the job, unless another worker has it."""
+    _runner.run(job_id)
+
+
+_sweeper = Sweeper(settings, _database, _runner, wake=lambda job_id: run_job.apply_async([job_id], retry=False))
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _log_plainly(**_: Any) -> None:
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("celery", "kombu", "amqp", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _check(**_: Any) -> None:
+    _sweeper.check_schema()
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _start(**_: Any) -> None:
+    _sweeper.start()
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _give_jobs_back(**_: Any) -> None:
+    _runner.stop()
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _end(**_: Any) -> None:
+    _sweeper.stop()
+    _database.close()
