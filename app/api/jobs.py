@@ -71,7 +71,7 @@ class JobView(BaseModel):
             method=job.method,
             options=job.options,
             dataset=job.dataset_name,
-            state=job.state,  # type: ignore[arg-type]
+            state=job.state,
             stage=job.stage,
             progress=job.progress,
             attempts=job.attempts,

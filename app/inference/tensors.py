@@ -116,7 +116,8 @@ def from_bytes(name: str, datatype: str, shape: tuple[int, ...], raw: memoryview
             f" {count * dtype.itemsize}"
         )
     if datatype == "BOOL":
-        return (np.frombuffer(raw, dtype=np.uint8) != 0).reshape(shape)
+        # Any byte but 0 is true, and not every byte is a valid bool to numpy: so this one is copied.
+        return np.not_equal(np.frombuffer(raw, dtype=np.uint8), 0).reshape(shape)
     return np.frombuffer(raw, dtype=dtype).reshape(shape)
 
 

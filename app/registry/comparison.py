@@ -1,15 +1,18 @@
 """The comparison: each variant of a model against the original of its revision."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.registry import models, variants
-from app.registry.tables import Model, Variant
+from app.registry.tables import Evaluation, Model, Variant
 
 
 class LatencyView(BaseModel):
+    """Milliseconds for one request of one sample."""
+
     p50: float
     p95: float
     p99: float
@@ -27,17 +30,19 @@ class Row(BaseModel):
     default: bool
     size_bytes: int
     size_ratio: float
-    accuracy: float | None = Field(description="Share of held-out samples whose top-1 is their label.")
-    accuracy_ratio: float | None
-    agreement: float | None = Field(description="Share of held-out samples whose top-1 is the original's.")
-    cosine: float | None
-    sqnr_db: float | None
-    latency_ms: LatencyView | None
-    speedup: float | None
-    speedup_low: float | None = Field(description="Lower end of the 95% confidence interval.")
-    speedup_high: float | None
-    samples: int | None = Field(description="Held-out samples that were evaluated.")
-    dataset: str | None
+    accuracy: float | None = Field(default=None, description="Share of held-out samples whose top-1 is their label.")
+    accuracy_ratio: float | None = None
+    agreement: float | None = Field(
+        default=None, description="Share of held-out samples whose top-1 is the original's."
+    )
+    cosine: float | None = None
+    sqnr_db: float | None = None
+    latency_ms: LatencyView | None = None
+    speedup: float | None = None
+    speedup_low: float | None = Field(default=None, description="Lower end of the 95% confidence interval.")
+    speedup_high: float | None = None
+    samples: int | None = Field(default=None, description="Held-out samples that were evaluated.")
+    dataset: str | None = None
     engine: str
     digest: str
     created_at: datetime
@@ -56,29 +61,27 @@ def one(session: Session, model: Model, variant: Variant) -> Row:
 
 
 def _row(model: Model, variant: Variant, original: Variant) -> Row:
-    figures = variant.evaluation
-    measured = figures is not None
-    latency = (
-        LatencyView(p50=figures.latency_p50_ms, p95=figures.latency_p95_ms or 0, p99=figures.latency_p99_ms or 0)
-        if figures is not None and figures.latency_p50_ms is not None
-        else None
+    return Row(
+        variant=variant.label,
+        version=variant.version,
+        revision=variant.revision.number,
+        method=variant.method,
+        state=variant.state,
+        verdict=variant.verdict,
+        default=variant.id == model.default_variant_id,
+        size_bytes=variant.size_bytes,
+        size_ratio=variant.size_bytes / original.size_bytes,
+        engine=variant.engine,
+        digest=variant.digest,
+        created_at=variant.created_at,
+        **(_figures(variant.evaluation) if variant.evaluation else {}),
     )
+
+
+def _figures(measured: Evaluation) -> dict[str, Any]:
     names = ("accuracy", "accuracy_ratio", "agreement", "cosine", "sqnr_db", "speedup", "speedup_low", "speedup_high")
-    return {
-        "variant": variant.label,
-        "version": variant.version,
-        "revision": variant.revision.number,
-        "method": variant.method,
-        "state": variant.state,
-        "verdict": variant.verdict,
-        "default": variant.id == model.default_variant_id,
-        "size_bytes": variant.size_bytes,
-        "size_ratio": variant.size_bytes / original.size_bytes,
-        **{name: getattr(figures, name) if measured else None for name in names},
-        "latency_ms": latency,
-        "samples": figures.samples if figures is not None else None,
-        "dataset": figures.dataset if figures is not None else None,
-        "engine": variant.engine,
-        "digest": variant.digest,
-        "created_at": variant.created_at,
-    }
+    figures: dict[str, Any] = {name: getattr(measured, name) for name in (*names, "samples", "dataset")}
+    p50, p95, p99 = measured.latency_p50_ms, measured.latency_p95_ms, measured.latency_p99_ms
+    if p50 is not None and p95 is not None and p99 is not None:
+        figures["latency_ms"] = LatencyView(p50=p50, p95=p95, p99=p99)
+    return figures

@@ -96,6 +96,8 @@ def register(session: Session, name: str, new: NewRevision) -> tuple[Revision, b
         float_bytes=new.float_bytes,
         class_names=new.class_names,
     )
+    session.add(revision)
+    session.flush()
     original = Variant(
         model_id=model.id,
         revision=revision,
@@ -111,7 +113,7 @@ def register(session: Session, name: str, new: NewRevision) -> tuple[Revision, b
         data_name=new.data_name,
         size_bytes=new.size_bytes,
     )
-    session.add_all([revision, original])
+    session.add(original)
     session.flush()
     if last is None:
         model.default_variant_id = original.id

@@ -1,0 +1,310 @@
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from app.errors import Conflict, Invalid, LeaseLost, NotQuantizable, UnknownJob
+from app.registry import Database, jobs, methods, models, variants
+from app.registry.evaluations import Figures, LayerFigures, Outcome
+from app.registry.jobs import Lease, NewArtifact
+from app.registry.tables import Job, Revision, now
+from tests.app.registry.conftest import new_revision
+
+Submit = Callable[..., Job]
+
+ARTIFACT = NewArtifact(digest="a" * 64, data_digest=None, data_name=None, size_bytes=250)
+OUTCOME = Outcome(
+    artifact="variant.onnx",
+    engine="onnxruntime",
+    verdict="accepted",
+    samples=10,
+    original=Figures(accuracy=0.9, latency_p50_ms=2.0, latency_p95_ms=2.5, latency_p99_ms=3.0),
+    variant=Figures(accuracy=0.88, accuracy_ratio=0.978, speedup=2.0),
+    layers=[LayerFigures(name="y", operator="Gemm", sqnr_db=31.5)],
+    report={"machine": {"cores": 2}, "notes": []},
+)
+
+
+def claimed(database: Database, submit: Submit, *, lease_seconds: float = 30) -> Lease:
+    with database.writing() as session:
+        job_id = submit(session).id
+    with database.writing() as session:
+        lease = jobs.claim(session, job_id, lease_seconds=lease_seconds)
+    assert lease is not None
+    return lease
+
+
+def state_of(database: Database, job_id: str) -> str | None:
+    with database.reading() as session:
+        return jobs.state_of(session, job_id)
+
+
+def let_lease_run_out(database: Database, job_id: str) -> None:
+    with database.writing() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=now() - timedelta(seconds=1)))
+
+
+def test_of_many_workers_one_gets_the_job(database: Database, submit: Submit) -> None:
+    with database.writing() as session:
+        job_id = submit(session).id
+    barrier = threading.Barrier(8)
+
+    def claim() -> Lease | None:
+        barrier.wait()
+        with database.writing() as session:
+            return jobs.claim(session, job_id, lease_seconds=30)
+
+    with ThreadPoolExecutor(8) as pool:
+        leases = [future.result() for future in [pool.submit(claim) for _ in range(8)]]
+    assert sum(lease is not None for lease in leases) == 1
+
+
+def test_success_publishes_variant_evaluations_and_end_together(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    with database.writing() as session:
+        jobs.succeed(session, lease, ARTIFACT, OUTCOME)
+    with database.reading() as session:
+        job = jobs.find(session, lease.job_id)
+        assert (job.state, job.progress, job.lease_token) == ("succeeded", 1.0, None)
+        variant = variants.find(session, job.model, "dynamic")
+        assert job.variant == variant
+        assert variant.version == 2
+        assert variant.evaluation is not None
+        assert variant.evaluation.speedup == 2.0
+        assert [layer.sqnr_db for layer in variant.evaluation.layers] == [31.5]
+        original = variants.find(session, job.model, "original")
+        assert original.evaluation is not None
+        assert original.evaluation.accuracy == 0.9
+        assert original.evaluation.report == {"machine": {"cores": 2}}
+
+
+def test_a_worker_whose_lease_was_taken_can_change_nothing(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    let_lease_run_out(database, lease.job_id)
+    with database.writing() as session:
+        assert jobs.expire(session, max_attempts=3) == [lease.job_id]
+    with database.writing() as session:
+        assert jobs.claim(session, lease.job_id, lease_seconds=30) is not None
+    for change in (
+        lambda session: jobs.renew(session, lease, lease_seconds=30),
+        lambda session: jobs.succeed(session, lease, ARTIFACT, OUTCOME),
+        lambda session: jobs.fail(session, lease, "no"),
+        lambda session: jobs.cancelled(session, lease),
+    ):
+        with pytest.raises(LeaseLost), database.writing() as session:
+            change(session)
+    with database.writing() as session:
+        jobs.release(session, lease)
+        job = jobs.find(session, lease.job_id)
+        assert (job.state, job.attempts) == ("running", 2)
+        assert [row.label for row in variants.listed(session, job.model)] == ["original"]
+
+
+def test_an_expired_lease_is_retried_three_times_and_then_failed_with_the_reason(
+    database: Database, submit: Submit
+) -> None:
+    lease = claimed(database, submit)
+    for attempt in (1, 2, 3):
+        let_lease_run_out(database, lease.job_id)
+        with database.writing() as session:
+            jobs.expire(session, max_attempts=3)
+        assert state_of(database, lease.job_id) == ("queued" if attempt < 3 else "failed")
+        with database.writing() as session:
+            jobs.claim(session, lease.job_id, lease_seconds=30)
+    with database.reading() as session:
+        job = jobs.find(session, lease.job_id)
+        assert job.error is not None
+        assert "3 attempts" in job.error
+        assert job.finished_at is not None
+
+
+def test_a_renewed_lease_does_not_expire(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    let_lease_run_out(database, lease.job_id)
+    with database.writing() as session:
+        jobs.renew(session, lease, lease_seconds=30)
+    with database.writing() as session:
+        assert jobs.expire(session, max_attempts=3) == []
+
+
+def test_a_job_given_back_is_queued_again_and_the_attempt_does_not_count(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    with database.writing() as session:
+        jobs.release(session, lease)
+    with database.reading() as session:
+        job = jobs.find(session, lease.job_id)
+        assert (job.state, job.attempts) == ("queued", 0)
+        assert jobs.unannounced(session) == [lease.job_id]
+
+
+def test_a_queued_job_is_cancelled_at_once(database: Database, submit: Submit) -> None:
+    with database.writing() as session:
+        job_id = submit(session).id
+    with database.writing() as session:
+        jobs.request_cancel(session, job_id)
+    assert state_of(database, job_id) == "cancelled"
+    with database.writing() as session:
+        assert jobs.claim(session, job_id, lease_seconds=30) is None
+
+
+def test_a_running_job_learns_of_its_cancellation_and_publishes_nothing(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    with database.writing() as session:
+        assert not jobs.renew(session, lease, lease_seconds=30)
+        jobs.request_cancel(session, lease.job_id)
+    with database.writing() as session:
+        assert jobs.renew(session, lease, lease_seconds=30)
+    with pytest.raises(LeaseLost), database.writing() as session:
+        jobs.succeed(session, lease, ARTIFACT, OUTCOME)
+    with database.writing() as session:
+        jobs.cancelled(session, lease)
+    assert state_of(database, lease.job_id) == "cancelled"
+
+
+def test_an_ended_job_cannot_be_cancelled(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    with database.writing() as session:
+        jobs.fail(session, lease, "it broke")
+    with pytest.raises(Conflict, match="has failed"), database.writing() as session:
+        jobs.request_cancel(session, lease.job_id)
+
+
+def test_each_change_is_an_event_in_order(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    with database.writing() as session:
+        jobs.renew(session, lease, lease_seconds=30, stage="calibrate", progress=0.5)
+        jobs.renew(session, lease, lease_seconds=30)
+    with database.writing() as session:
+        jobs.succeed(session, lease, ARTIFACT, OUTCOME)
+    with database.reading() as session:
+        events = jobs.events_after(session, lease.job_id, 0)
+        assert [(event.state, event.stage) for event in events] == [
+            ("queued", "queued"),
+            ("running", "starting"),
+            ("running", "calibrate"),
+            ("succeeded", "done"),
+        ]
+        assert jobs.events_after(session, lease.job_id, events[2].id) == events[3:]
+
+
+def test_a_label_is_taken_while_a_job_or_variant_has_it(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    with pytest.raises(Conflict, match="'dynamic'"), database.writing() as session:
+        submit(session)
+    with database.writing() as session:
+        jobs.succeed(session, lease, ARTIFACT, OUTCOME)
+    with pytest.raises(Conflict, match="'dynamic'"), database.writing() as session:
+        submit(session)
+    with database.writing() as session:
+        assert submit(session, label="dynamic-2").label == "dynamic-2"
+
+
+@pytest.mark.parametrize("label", ["3", "original", "Int8", "a/b", ""])
+def test_a_label_that_could_be_something_else_is_refused(label: str) -> None:
+    with pytest.raises(Invalid):
+        jobs.checked_label(label)
+
+
+def test_a_lost_message_is_noticed_but_a_fresh_one_is_not(database: Database, submit: Submit) -> None:
+    with database.writing() as session:
+        job_id = submit(session).id
+        assert jobs.unannounced(session) == [job_id]
+        jobs.announced(session, [job_id])
+    with database.reading() as session:
+        assert jobs.unannounced(session) == []
+        assert jobs.waiting(session, longer_than_seconds=5, limit=10) == []
+    with database.writing() as session:
+        past = now() - timedelta(seconds=6)
+        session.execute(update(Job).values(created_at=past, woken_at=past))
+    with database.reading() as session:
+        assert jobs.waiting(session, longer_than_seconds=5, limit=10) == [job_id]
+        assert jobs.waiting(session, longer_than_seconds=5, limit=0) == []
+
+
+def test_an_idempotency_key_gives_the_same_job_and_refuses_another_request(
+    database: Database, submit: Submit
+) -> None:
+    with database.writing() as session:
+        job = submit(session)
+        jobs.remember(session, "key", "request", job)
+    with database.reading() as session:
+        remembered = jobs.remembered(session, "key", "request")
+        assert remembered is not None
+        assert remembered.id == job.id
+        assert jobs.remembered(session, "other", "request") is None
+        with pytest.raises(Invalid, match="different request"):
+            jobs.remembered(session, "key", "another request")
+
+
+def test_a_method_with_nothing_to_do_is_refused_and_named() -> None:
+    with pytest.raises(NotQuantizable, match="Relu"):
+        methods.check_applicable(methods.find("dynamic"), {"Relu": 3}, 100)
+    with pytest.raises(NotQuantizable, match="FP32"):
+        methods.check_applicable(methods.find("fp16"), {"Gemm": 1}, 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        ("int8", {"calibration_samples": 0}, "calibration_samples"),
+        ("int8", {"activation_type": "int4"}, "activation_type"),
+        ("fp16", {"per_channel": True}, "per_channel"),
+        ("dynamic", {"seed": -1}, "seed"),
+    ],
+)
+def test_a_wrong_option_is_named(method: str, options: dict[str, object], words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        methods.checked_options(methods.find(method), options)
+
+
+def test_a_method_of_a_later_day_says_so() -> None:
+    with pytest.raises(Invalid, match="not built yet"):
+        methods.find("qat")
+
+
+def test_a_model_with_a_live_job_is_not_deleted(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    with pytest.raises(Conflict, match=lease.job_id), database.writing() as session:
+        models.delete(session, "resnet")
+    with database.writing() as session:
+        jobs.succeed(session, lease, ARTIFACT, OUTCOME)
+    with database.writing() as session:
+        assert "a" * 64 in models.delete(session, "resnet")
+    with database.reading() as session, pytest.raises(UnknownJob):
+        jobs.find(session, lease.job_id)
+
+
+def test_a_new_revision_changes_nothing_that_is_served(database: Database, revision: Revision) -> None:
+    with database.writing() as session:
+        second, is_new = models.register(session, "resnet", new_revision())
+        assert is_new
+        assert second.number == 2
+    with database.reading() as session:
+        model = models.find(session, "resnet")
+        assert variants.default_of(session, model).revision.number == 1
+        assert variants.find(session, model, "original").revision.number == 2
+        assert variants.find(session, model, "1").revision.number == 1
+
+
+def test_the_same_bytes_are_the_same_revision(database: Database, revision: Revision) -> None:
+    with database.writing() as session:
+        again, is_new = models.register(session, "resnet", new_revision(digest=revision.digest))
+        assert not is_new
+        assert again.id == revision.id
+
+
+def test_versions_are_never_reused(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    with database.writing() as session:
+        jobs.succeed(session, lease, ARTIFACT, OUTCOME)
+    with database.writing() as session:
+        model = models.find(session, "resnet")
+        variants.delete(session, model, variants.find(session, model, "dynamic"))
+    with database.writing() as session:
+        again = submit(session).id
+        second = jobs.claim(session, again, lease_seconds=30)
+        assert second is not None
+        assert jobs.succeed(session, second, ARTIFACT, OUTCOME).version == 3

@@ -1,0 +1,90 @@
+"""Small ONNX models, made by code."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    onnx.save(model, path)
+    return path
+
+
+def linear_classifier(*, features: int = 16, classes: int = 4, seed: int = 0) -> onnx.ModelProto:
+    """`x` FLOAT[batch, features] → `logits` FLOAT[batch, classes], by one Gemm."""
+    random = np.random.default_rng(seed)
+    weight = random.normal(size=(features, classes)).astype(np.float32)
+    bias = random.normal(size=classes).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "weight", "bias"], ["logits"], name="classify")],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", features])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
+        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
+    )
+    return _model(graph)
+
+
+def convolution(*, seed: int = 0) -> onnx.ModelProto:
+    """`image` FLOAT[batch, 3, 8, 8] → `logits` FLOAT[batch, 4], by Conv, Relu, GlobalAveragePool and Gemm."""
+    random = np.random.default_rng(seed)
+    kernel = random.normal(scale=0.3, size=(8, 3, 3, 3)).astype(np.float32)
+    weight = random.normal(size=(8, 4)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "kernel"], ["features"], name="conv", pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["features"], ["rectified"], name="relu"),
+            helper.make_node("GlobalAveragePool", ["rectified"], ["pooled"], name="pool"),
+            helper.make_node("Flatten", ["pooled"], ["flat"], name="flatten"),
+            helper.make_node("Gemm", ["flat", "weight"], ["logits"], name="classify"),
+        ],
+        "convolution",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])],
+        [numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(weight, "weight")],
+    )
+    return _model(graph)
+
+
+def all_datatypes() -> onnx.ModelProto:
+    """For each OIP datatype an input `in_<type>` [n] and an output `out_<type>` that repeats it."""
+    types = {
+        "bool": TensorProto.BOOL,
+        "uint8": TensorProto.UINT8,
+        "uint16": TensorProto.UINT16,
+        "uint32": TensorProto.UINT32,
+        "uint64": TensorProto.UINT64,
+        "int8": TensorProto.INT8,
+        "int16": TensorProto.INT16,
+        "int32": TensorProto.INT32,
+        "int64": TensorProto.INT64,
+        "fp16": TensorProto.FLOAT16,
+        "fp32": TensorProto.FLOAT,
+        "fp64": TensorProto.DOUBLE,
+        "bytes": TensorProto.STRING,
+    }
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in types],
+        "datatypes",
+        [helper.make_tensor_value_info(f"in_{name}", kind, ["n"]) for name, kind in types.items()],
+        [helper.make_tensor_value_info(f"out_{name}", kind, ["n"]) for name, kind in types.items()],
+    )
+    return _model(graph)
+
+
+def labelled_samples(
+    *, samples: int = 128, shape: tuple[int, ...] = (16,), name: str = "x", classes: int = 4, seed: int = 1
+) -> dict[str, NDArray[np.generic]]:
+    """Arrays of a dataset for the models above; the labels are arbitrary."""
+    random = np.random.default_rng(seed)
+    return {
+        name: random.normal(size=(samples, *shape)).astype(np.float32),
+        "label": random.integers(0, classes, size=samples),
+    }
+
+
+def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
