@@ -75,6 +75,54 @@ def all_datatypes() -> onnx.ModelProto:
     return _model(graph)
 
 
+def two_token_inputs(*, vocabulary: int = 50, width: int = 16, seed: int = 0) -> onnx.ModelProto:
+    """`ids` and `mask` INT64[batch, length] → `embedding` FLOAT[batch, 4]: Gather, mask, mean, MatMul."""
+    random = np.random.default_rng(seed)
+    table = random.normal(size=(vocabulary, width)).astype(np.float32)
+    weight = random.normal(size=(width, 4)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "ids"], ["tokens"], name="embed"),
+            helper.make_node("Cast", ["mask"], ["kept"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["kept", "last"], ["kept_wide"]),
+            helper.make_node("Mul", ["tokens", "kept_wide"], ["masked"]),
+            helper.make_node("ReduceMean", ["masked"], ["mean"], axes=[1], keepdims=0),
+            helper.make_node("MatMul", ["mean", "weight"], ["embedding"], name="project"),
+        ],
+        "tokens",
+        [
+            helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"]),
+            helper.make_tensor_value_info("mask", TensorProto.INT64, ["batch", "length"]),
+        ],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 4])],
+        [
+            numpy_helper.from_array(table, "table"),
+            numpy_helper.from_array(weight, "weight"),
+            numpy_helper.from_array(np.array([-1], dtype=np.int64), "last"),
+        ],
+    )
+    return _model(graph)
+
+
+def greedy_for_memory(*, side: int = 200_000) -> onnx.ModelProto:
+    """`x` FLOAT[batch, 1] → `y` FLOAT[batch, 1], by way of a tensor of `side` × `side` floats."""
+    weight = np.ones((1, side), dtype=np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "weight"], ["row"], name="row"),
+            helper.make_node("Transpose", ["row"], ["column"], perm=[1, 0]),
+            helper.make_node("MatMul", ["column", "row"], ["huge"], name="outer"),
+            helper.make_node("ReduceMean", ["huge"], ["mean"], keepdims=1),
+            helper.make_node("Add", ["mean", "x"], ["y"]),
+        ],
+        "greedy",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    return _model(graph)
+
+
 def labelled_samples(
     *, samples: int = 128, shape: tuple[int, ...] = (16,), name: str = "x", classes: int = 4, seed: int = 1
 ) -> dict[str, NDArray[np.generic]]:

@@ -1,0 +1,239 @@
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests import graphs
+from tests.app.conftest import Kept, npz_bytes, onnx_bytes, upload_dataset, upload_model
+
+
+def test_an_upload_is_described(client: TestClient) -> None:
+    answer = upload_model(client, labels='["cat", "dog", "eel", "fox"]')
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == "/api/v1/models/linear"
+    model = answer.json()
+    assert model["revision"] == 1
+    assert model["opset"] == 17
+    assert model["size_bytes"] == len(onnx_bytes())
+    assert model["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 16]}]
+    assert model["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, 4]}]
+    assert model["labels"] == ["cat", "dog", "eel", "fox"]
+    assert model["default_variant"] == "original"
+    assert model["jobs"] == []
+    assert client.get("/api/v1/models/linear").json() == model
+    assert client.get("/api/v1/models/linear/revisions/1").json() == model
+    assert client.get("/api/v1/models").json() == [model]
+
+
+def test_the_same_bytes_again_are_the_same_revision(client: TestClient, kept: Kept) -> None:
+    first = upload_model(client).json()
+    before = kept.now()
+    again = upload_model(client)
+    assert again.status_code == 200
+    assert again.json() == first
+    assert kept.now() == before
+
+
+def test_new_bytes_are_a_new_revision(client: TestClient) -> None:
+    upload_model(client)
+    second = upload_model(client, onnx_bytes(graphs.linear_classifier(seed=5)))
+    assert second.status_code == 201
+    assert second.json()["revision"] == 2
+    rows = client.get("/api/v1/models/linear/variants").json()
+    assert [(row["variant"], row["version"], row["revision"]) for row in rows] == [
+        ("original", 1, 1),
+        ("original", 2, 2),
+    ]
+
+
+def test_quantize_on_upload_queues_a_job_for_each_method(client: TestClient) -> None:
+    upload_dataset(client)
+    answer = upload_model(client, dataset="samples", quantize="fp16, dynamic,int8")
+    assert answer.status_code == 201
+    jobs = answer.json()["jobs"]
+    assert [(job["method"], job["state"], job["variant"]) for job in jobs] == [
+        ("fp16", "queued", "fp16"),
+        ("dynamic", "queued", "dynamic"),
+        ("int8", "queued", "int8"),
+    ]
+    again = upload_model(client, dataset="samples", quantize="fp16,int8")
+    assert again.status_code == 200
+    assert again.json()["jobs"] == jobs
+
+
+def test_deleting_a_model_leaves_nothing(client: TestClient, kept: Kept) -> None:
+    before = kept.now()
+    upload_model(client)
+    assert client.post("/v2/models/linear/infer", json=_request()).status_code == 200
+    assert client.delete("/api/v1/models/linear").status_code == 204
+    assert kept.now() == before
+    assert client.get("/api/v1/models/linear").status_code == 404
+    assert client.post("/v2/models/linear/infer", json=_request()).status_code == 404
+
+
+def test_bytes_shared_by_two_models_stay_until_the_last_goes(client: TestClient) -> None:
+    upload_model(client, name="one")
+    upload_model(client, name="two")
+    client.delete("/api/v1/models/one")
+    assert client.post("/v2/models/two/infer", json=_request()).status_code == 200
+    assert client.get("/api/v1/models/two/variants/original/artifact").content == onnx_bytes()
+
+
+def test_a_model_with_a_live_job_is_not_deleted(client: TestClient) -> None:
+    job = upload_model(client, quantize="fp16").json()["jobs"][0]
+    refusal = client.delete("/api/v1/models/linear")
+    assert refusal.status_code == 409
+    assert job["id"] in refusal.json()["detail"]
+    client.delete(f"/api/v1/jobs/{job['id']}")
+    assert client.delete("/api/v1/models/linear").status_code == 204
+
+
+def test_the_default_is_chosen_by_label_or_version(client: TestClient) -> None:
+    upload_model(client)
+    upload_model(client, onnx_bytes(graphs.linear_classifier(seed=5)))
+    assert client.get("/v2/models/linear/config").json()["version_policy"] == {"specific": {"versions": [1]}}
+    chosen = client.put("/api/v1/models/linear/default", json={"variant": "original"})
+    assert chosen.json() == {"model": "linear", "variant": "original", "version": 2}
+    assert client.post("/v2/models/linear/infer", json=_request()).json()["model_version"] == "2"
+    client.put("/api/v1/models/linear/default", json={"variant": "1"})
+    assert client.post("/v2/models/linear/infer", json=_request()).json()["model_version"] == "1"
+
+
+def test_an_artifact_is_served_whole_in_part_or_not_at_all(client: TestClient) -> None:
+    upload_model(client)
+    url = "/api/v1/models/linear/variants/original/artifact"
+    whole = client.get(url)
+    assert whole.content == onnx_bytes()
+    digest = client.get("/api/v1/models/linear").json()["digest"]
+    assert whole.headers["ETag"] == f'"{digest}"'
+    part = client.get(url, headers={"Range": "bytes=10-19"})
+    assert part.status_code == 206
+    assert part.content == onnx_bytes()[10:20]
+    assert client.get(url, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
+    assert client.get(f"{url}/data").status_code == 404
+
+
+def test_the_original_and_the_default_are_not_deleted(client: TestClient) -> None:
+    upload_model(client)
+    upload_model(client, onnx_bytes(graphs.linear_classifier(seed=5)))
+    for version, words in (("1", "default"), ("2", "original")):
+        refusal = client.delete(f"/api/v1/models/linear/variants/{version}")
+        assert refusal.status_code == 409
+        assert words in refusal.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "field", "words"),
+    [
+        ({"name": "No Capitals"}, 422, "name", "a-z"),
+        ({"name": "../etc"}, 422, "name", "a-z"),
+        ({"name": "a" * 64}, 422, "name", "63"),
+        ({"name": ""}, 422, "name", ""),
+        ({"name": "stats"}, 422, "name", "protocol"),
+        ({"name": "m", "labels": "cat"}, 422, "labels", "JSON"),
+        ({"name": "m", "labels": '{"a": 1}'}, 422, "labels", "list"),
+        ({"name": "m", "dataset": "nowhere"}, 404, "dataset", "nowhere"),
+        ({"name": "m", "quantize": "int4"}, 422, "method", "fp16"),
+        ({"name": "m", "quantize": "qat"}, 422, "method", "not built yet"),
+        ({"name": "m", "quantize": "fp16,int8"}, 422, "dataset", "calibrates"),
+    ],
+)
+def test_a_wrong_field_is_named_and_leaves_nothing(
+    client: TestClient, kept: Kept, fields: dict[str, str], status: int, field: str, words: str
+) -> None:
+    before = kept.now()
+    answer = client.post("/api/v1/models", files={"file": ("model.onnx", onnx_bytes())}, data=fields)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["field"] == field
+    assert words in problem["detail"]
+    assert kept.now() == before
+
+
+@pytest.mark.parametrize(
+    ("filename", "content", "words"),
+    [
+        ("model.onnx", b"", "empty"),
+        ("model.onnx", b"not a model at all", "ONNX"),
+        ("model.onnx", onnx_bytes()[:-40], ""),
+        ("model.pt", onnx_bytes(), ".onnx"),
+        ("model.zip", b"PK\x03\x04 broken", ""),
+    ],
+)
+def test_a_file_that_is_no_model_leaves_nothing(
+    client: TestClient, kept: Kept, filename: str, content: bytes, words: str
+) -> None:
+    before = kept.now()
+    answer = client.post("/api/v1/models", files={"file": (filename, content)}, data={"name": "m", "quantize": "fp16"})
+    assert answer.status_code == 422
+    assert answer.json()["field"] == "file"
+    assert words in answer.json()["detail"]
+    assert kept.now() == before
+
+
+def test_a_dataset_that_does_not_fit_the_model_is_refused_with_the_upload(client: TestClient, kept: Kept) -> None:
+    upload_dataset(client, npz_bytes(y=graphs.labelled_samples()["x"]), name="other")
+    before = kept.now()
+    answer = upload_model(client, dataset="other", quantize="int8")
+    assert answer.status_code == 422
+    assert answer.json()["field"] == "dataset"
+    assert "'x'" in answer.json()["detail"]
+    assert kept.now() == before
+
+
+def test_an_upload_over_the_limit_is_refused(client: TestClient, kept: Kept) -> None:
+    before = kept.now()
+    answer = upload_model(client, b"\x00" * (5 * 1024**2))
+    assert answer.status_code == 413
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert kept.now() == before
+
+
+def test_a_missing_file_or_name_is_said(client: TestClient) -> None:
+    assert client.post("/api/v1/models", data={"name": "m"}).json()["field"] == "file"
+    assert client.post("/api/v1/models", files={"file": ("m.onnx", onnx_bytes())}).json()["field"] == "name"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/v1/models/nothing", 404),
+        ("GET", "/api/v1/models/nothing/variants", 404),
+        ("DELETE", "/api/v1/models/nothing", 404),
+        ("GET", "/api/v1/models/linear/revisions/9", 404),
+        ("GET", "/api/v1/models/linear/revisions/x", 422),
+        ("GET", "/api/v1/models/linear/revisions/99999999999999999999", 404),
+        ("GET", "/api/v1/models/linear/variants/int8", 404),
+        ("GET", "/api/v1/models/linear/variants/original/report", 404),
+        ("GET", "/api/v1/nowhere", 404),
+        ("PATCH", "/api/v1/models", 405),
+    ],
+)
+def test_what_is_not_there_is_a_problem_with_a_sentence(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
+    upload_model(client)
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert len(answer.json()["detail"]) > 15
+
+
+def test_a_default_that_does_not_exist_is_refused(client: TestClient) -> None:
+    upload_model(client)
+    answer = client.put("/api/v1/models/linear/default", json={"variant": "int8"})
+    assert answer.status_code == 404
+    assert "original" in answer.json()["detail"]
+    assert client.put("/api/v1/models/linear/default", json={}).status_code == 422
+
+
+def _request() -> dict[str, object]:
+    return {"inputs": [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16}]}
+
+
+def test_names_with_dots_and_dashes_are_names(client: TestClient) -> None:
+    assert upload_model(client, name="a.b-c_1").status_code == 201
+    assert client.get("/v2/models/a.b-c_1").json()["name"] == "a.b-c_1"
+    assert json.loads(client.get("/v2/models/a.b-c_1@original").text)["name"] == "a.b-c_1"

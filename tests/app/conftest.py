@@ -1,0 +1,71 @@
+"""A gateway without a worker: what it answers, and what it keeps."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.registry import Database, migrations
+from app.settings import Settings
+from tests import graphs
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", max_upload_bytes=4 * 1024**2, max_inference_bytes=1024**2)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    settings.make_folders()
+    migrations.upgrade(settings.registry_url)
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+def onnx_bytes(model: onnx.ModelProto | None = None) -> bytes:
+    return (model or graphs.linear_classifier()).SerializeToString()
+
+
+def npz_bytes(**arrays: object) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **(arrays or graphs.labelled_samples()))  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def upload_model(client: TestClient, content: bytes | None = None, *, name: str = "linear", **fields: str):  # type: ignore[no-untyped-def]
+    files = {"file": ("model.onnx", content or onnx_bytes())}
+    return client.post("/api/v1/models", files=files, data={"name": name, **fields})
+
+
+def upload_dataset(client: TestClient, content: bytes | None = None, *, name: str = "samples", **fields: str):  # type: ignore[no-untyped-def]
+    files = {"file": ("samples.npz", content or npz_bytes())}
+    return client.post("/api/v1/datasets", files=files, data={"name": name, **fields})
+
+
+class Kept:
+    """Everything that a gateway keeps: rows, blobs, temporary files."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def now(self) -> tuple[dict[str, int], list[str], list[str]]:
+        database = Database(self._settings.registry_url)
+        with database.engine.connect() as connection:
+            names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+            rows = {
+                name: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one() for name in sorted(names)
+            }
+        database.close()
+        blobs = sorted(str(path) for path in self._settings.blob_folder.rglob("*") if path.is_file())
+        return rows, blobs, sorted(str(path) for path in self._settings.scratch_folder.rglob("*"))
+
+
+@pytest.fixture
+def kept(settings: Settings) -> Kept:
+    return Kept(settings)
