@@ -1,0 +1,87 @@
+"""The process that reads what strangers sent: one request as JSON on stdin, one answer as JSON on stdout.
+
+Run by `app.intake.sandbox`. Parsers may crash, hang or swallow memory here; the gateway only sees it end.
+"""
+
+import errno
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from app.errors import InvalidDataset, InvalidModel, NoSpace, OctetError
+from app.intake.artifacts import Limits
+
+#: Past the parent's own limit: for when there is no parent left to enforce it.
+_GRACE_SECONDS = 5
+
+
+def main() -> None:
+    answer_to = _take_stdout()
+    request = json.load(sys.stdin)
+    _limit(request["seconds"], request["address_space_bytes"])
+    answer = json.dumps(_answer(request))
+    with os.fdopen(answer_to, "w") as out:
+        out.write(answer)
+
+
+def _take_stdout() -> int:
+    """A descriptor for the answer alone: what libraries print to stdout goes where errors go."""
+    answer_to = os.dup(1)
+    os.dup2(2, 1)
+    return answer_to
+
+
+def _limit(seconds: float, address_space_bytes: int) -> None:
+    signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE_SECONDS)
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
+    except (ImportError, OSError, ValueError):
+        pass  # a platform without it: the timeout is what is left
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(request["folder"])
+    refusal = InvalidModel if request["kind"] == "model" else InvalidDataset
+    try:
+        return {"checked": _inspect(request, folder)}
+    except OctetError as error:
+        return _refused(error, request)
+    except MemoryError:
+        return _refused(refusal("reading the file takes more memory than is granted for one of its size"), request)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _refused(NoSpace("the disk that uploads are checked on is full"), request)
+        return {"defect": traceback.format_exc()[-8000:]}
+    except Exception:  # noqa: BLE001 - whatever a parser raises on hostile bytes must end as a refusal
+        return {"defect": traceback.format_exc()[-8000:]}
+
+
+def _inspect(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Import only what this kind of upload needs: a start costs a tenth of a second for each library."""
+    source, filename = Path(request["source"]), request["filename"]
+    limits = Limits(request["seconds"], request["unpacked_bytes"])
+    if request["kind"] == "model":
+        from app.intake.onnx_model import check_model
+
+        return check_model(source, filename, folder, limits).as_json()
+    from app.intake.dataset import check_dataset
+
+    return check_dataset(source, filename, folder, limits, request["preprocess"]).as_json()
+
+
+def _refused(error: OctetError, request: dict[str, Any]) -> dict[str, Any]:
+    """The error for the client: no path of this machine, and nothing that UTF-8 cannot carry."""
+    detail = error.detail.replace(request["source"], "the upload").replace(request["folder"] + "/", "")
+    detail = detail.encode("utf-8", "backslashreplace").decode()
+    return {"error": type(error).__name__, "detail": detail, "field": error.field}
+
+
+if __name__ == "__main__":
+    main()

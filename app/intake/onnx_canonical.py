@@ -1,0 +1,114 @@
+"""Writes a model whose tensors lay in companion files anew, in one of two forms that we choose.
+
+Everything in one `.onnx` where protobuf's size allows it, else a `.onnx` and one data file beside it. The
+companion files are read by us alone, at places that were checked; the names they came under are gone.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from onnx import ModelProto, TensorProto
+
+from app.errors import InvalidModel
+from app.intake.onnx_tensors import ExternalTensor
+from app.intake.onnx_walk import walk
+
+MODEL_FILE = "model.onnx"
+DATA_FILE = "model.onnx.data"
+#: Largest `.onnx` written. Protobuf ends at 2 GiB; what tools add to a model later needs room too.
+EMBED_LIMIT = 1_900_000_000
+#: Smaller tensors stay in the `.onnx`, where shape inference can read them.
+MIN_EXTERNAL_BYTES = 1024
+#: Offsets are multiples of a page, so that the data can be memory-mapped.
+ALIGNMENT = 4096
+_CHUNK_BYTES = 8 * 1024**2
+
+
+def write_canonical(
+    model: ModelProto, external: Sequence[ExternalTensor], model_bytes: int, folder: Path
+) -> tuple[Path, Path | None]:
+    """Write `model`, its `external` tensors included, into `folder`; `model_bytes` is its size without them.
+
+    `external` is in the order of `walk`. Returns the `.onnx` and, if there had to be one, its data file. Changes
+    `model` to what was written. The same model gives the same bytes, whatever its companion files were called.
+    """
+    path = folder / MODEL_FILE
+    if model_bytes + sum(each.length for each in external) <= EMBED_LIMIT:
+        for each in external:
+            _embed(each)
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return path, None
+    for each in external:
+        if not each.is_initializer or each.length < MIN_EXTERNAL_BYTES:
+            _embed(each)
+    _move_initializers(model, external, folder / DATA_FILE)
+    serialized = model.SerializeToString(deterministic=True)
+    if len(serialized) > EMBED_LIMIT:
+        raise InvalidModel(
+            f"what the model holds besides its initializers comes to {len(serialized)} bytes, too much for one"
+            " protobuf; keep large tensors as initializers"
+        )
+    path.write_bytes(serialized)
+    return path, folder / DATA_FILE
+
+
+def _embed(external: ExternalTensor) -> None:
+    """Put the bytes into the tensor itself."""
+    with external.source.open("rb") as source:
+        source.seek(external.offset)
+        external.tensor.raw_data = source.read(external.length)
+    external.tensor.ClearField("external_data")
+    external.tensor.ClearField("data_location")
+
+
+def _move_initializers(model: ModelProto, external: Sequence[ExternalTensor], path: Path) -> None:
+    """Move all large initializers to the data file at `path`, and have them point there."""
+    waiting = iter([each for each in external if each.tensor.data_location == TensorProto.EXTERNAL])
+    places: dict[tuple[Path, int, int], int] = {}  # tensors that shared bytes go on sharing them
+    with path.open("xb") as out:
+        for found in walk(model):
+            tensor = found.message
+            if not isinstance(tensor, TensorProto) or not found.is_initializer:
+                continue
+            if tensor.data_location == TensorProto.EXTERNAL:
+                each = next(waiting)
+                key = (each.source, each.offset, each.length)
+                if key not in places:
+                    places[key] = _append(out, _chunks(each))
+                _point(tensor, places[key], each.length)
+            elif len(content := tensor.raw_data) >= MIN_EXTERNAL_BYTES:
+                _point(tensor, _append(out, [content]), len(content))
+
+
+def _append(out: BinaryIO, chunks: Iterable[bytes]) -> int:
+    """Write `chunks` at the next aligned offset, and return it."""
+    offset = -(-out.tell() // ALIGNMENT) * ALIGNMENT
+    out.write(bytes(offset - out.tell()))
+    for chunk in chunks:
+        out.write(chunk)
+    return offset
+
+
+def _chunks(external: ExternalTensor) -> Iterator[bytes]:
+    left = external.length
+    with external.source.open("rb") as source:
+        source.seek(external.offset)
+        while left and (chunk := source.read(min(left, _CHUNK_BYTES))):
+            left -= len(chunk)
+            yield chunk
+
+
+def _point(tensor: TensorProto, offset: int, length: int) -> None:
+    tensor.ClearField("raw_data")
+    tensor.ClearField("external_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", DATA_FILE), ("offset", str(offset)), ("length", str(length))):
+        tensor.external_data.add(key=key, value=value)
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256 in hex, read in pieces."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
