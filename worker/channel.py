@@ -1,0 +1,55 @@
+"""The lines by which a job's child process tells its parent how it goes; and its end when the parent is gone."""
+
+import json
+import os
+import sys
+import threading
+import time
+from typing import Any, Protocol
+
+# Progress is for people: more often is only work for the registry.
+_EVERY_SECONDS = 0.1
+
+
+class Sink(Protocol):
+    def write(self, line: str, /) -> object: ...
+
+
+class Channel:
+    """Messages as JSON, one a line. Progress never goes back, and comes at most ten times a second."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._stage = ""
+        self._progress = 0.0
+        self._sent_at = 0.0
+
+    def progress(self, stage: str, progress: float) -> None:
+        """`progress` 0..1 of the whole job; a new stage is told at once."""
+        self._progress = max(self._progress, min(1.0, progress))
+        now = time.monotonic()
+        if stage != self._stage or now - self._sent_at >= _EVERY_SECONDS:
+            self._stage, self._sent_at = stage, now
+            self.send({"stage": stage, "progress": round(self._progress, 4)})
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._sink.write(json.dumps(message, allow_nan=False) + "\n")
+
+
+def claim_stdout() -> Channel:
+    """Take standard output for messages; what libraries print goes to standard error from here on."""
+    messages = os.fdopen(os.dup(1), "w", buffering=1)
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    return Channel(messages)
+
+
+def end_with_parent() -> None:
+    """End this process at once when its standard input does: the parent holds the other end, and writes nothing."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

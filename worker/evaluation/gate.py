@@ -1,0 +1,46 @@
+"""What a variant must do before it may serve: load, keep the original's interface, and answer with finite numbers."""
+
+from pathlib import Path
+
+import numpy as np
+
+from app.engines import ENGINES, LoadedModel, TensorSpec
+from app.errors import Invalid, InvalidModel, JobFailed
+from worker.samples import Feeds
+
+ACCEPTED = "accepted"
+
+
+def load_variant(artifact: Path, *, engine: str, intra_op_threads: int) -> LoadedModel:
+    """Raises `JobFailed` when the artifact cannot be loaded."""
+    try:
+        return ENGINES[engine].load(artifact, intra_op_threads=intra_op_threads)
+    except InvalidModel as error:
+        raise JobFailed(f"the variant was made but does not load: {error.detail}") from error
+
+
+def check(original: LoadedModel, variant: LoadedModel, request: Feeds) -> None:
+    """Raises `JobFailed` with the reason when `variant` is not a stand-in for `original`, judged on `request`."""
+    _same_interface("inputs", original.inputs, variant.inputs)
+    _same_interface("outputs", original.outputs, variant.outputs)
+    expected = original.run(request)
+    try:
+        answer = variant.run(request)
+    except Invalid as error:
+        raise JobFailed(f"the variant refuses what the original answers: {error.detail}") from error
+    for spec, left, right in zip(original.outputs, expected, answer, strict=True):
+        if left.shape != right.shape or left.dtype != right.dtype:
+            raise JobFailed(
+                f"output '{spec.name}' of the variant is {right.dtype} of shape {list(right.shape)};"
+                f" the original answers the same request with {left.dtype} of shape {list(left.shape)}"
+            )
+        if left.dtype.kind == "f" and not np.isfinite(right[np.isfinite(left)]).all():
+            raise JobFailed(f"output '{spec.name}' of the variant is NaN or infinite where the original's is finite")
+
+
+def _same_interface(side: str, original: tuple[TensorSpec, ...], variant: tuple[TensorSpec, ...]) -> None:
+    if original != variant:
+        raise JobFailed(
+            f"the {side} of the variant are {[spec.as_json() for spec in variant]};"
+            f" those of the original are {[spec.as_json() for spec in original]}"
+        )

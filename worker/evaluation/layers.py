@@ -1,0 +1,123 @@
+"""Layer by layer: the tensors that original and variant both compute, and how far apart they are."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from app.engines import ENGINES, LoadedModel
+from app.registry.evaluations import LayerFigures
+from worker import onnx_files
+from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
+from worker.samples import Feeder, Indices
+
+# The operators that hold a model's weights, and the sums in which their errors meet.
+_LAYERS = {
+    "Add", "Attention", "Conv", "ConvTranspose", "Einsum", "GRU", "Gather", "Gemm", "LSTM", "LayerNormalization",
+    "MatMul",
+}  # fmt: skip
+
+_DEQUANTIZED = "_DequantizeLinear_Output"
+_MOST_BATCH = 8
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A tensor under the name of its node in the reference, and where to find it in either graph."""
+
+    name: str
+    operator: str
+    in_reference: str
+    in_variant: str
+
+
+def compare_layers(
+    reference: Path,
+    artifact: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    indices: Indices,
+    *,
+    threads: int,
+    progress: Callable[[float], None],
+) -> list[LayerFigures]:
+    """SQNR of each common layer over the samples at `indices`, the worst first.
+
+    `reference` is FP32 and names its tensors as `artifact` does. Layers without a signal, or whose values are not
+    finite, are left out.
+    """
+    layers = _common_layers(
+        onnx_files.load(reference, weights=False).graph, onnx_files.load(artifact, weights=False).graph
+    )
+    if not layers or len(indices) == 0:
+        return []
+    exact = _exposed(reference, [layer.in_reference for layer in layers], threads)
+    rounded = _exposed(artifact, [layer.in_variant for layer in layers], threads)
+    feeder = Feeder(exact.inputs, arrays)
+    batch = min(_MOST_BATCH, feeder.natural_batch)
+    batches = feeder.batch_count(len(indices), batch)
+    sums = [SignalAndNoise() for _ in layers]
+    unusable: set[int] = set()
+    for done, samples in enumerate(feeder.batches(indices, batch), start=1):
+        pairs = zip(exact.run(samples.feeds), rounded.run(samples.feeds), strict=True)
+        for position, (left, right) in enumerate(pairs):
+            if _is_comparable(left, right):
+                sums[position].add(left, right)
+            else:
+                unusable.add(position)
+        progress(done / batches)
+    figures = [
+        LayerFigures(name=layer.name, operator=layer.operator, sqnr_db=finite_or_none(sums[position].sqnr_db))
+        for position, layer in enumerate(layers)
+        if position not in unusable and sums[position].signal > 0.0
+    ]
+    return sorted(figures, key=lambda layer: np.inf if layer.sqnr_db is None else layer.sqnr_db)
+
+
+def _is_comparable(left: NDArray[Any], right: NDArray[Any]) -> bool:
+    same = left.shape == right.shape and left.dtype.kind == "f" == right.dtype.kind
+    return same and bool(np.isfinite(left).all() and np.isfinite(right).all())
+
+
+def _common_layers(reference: onnx.GraphProto, variant: onnx.GraphProto) -> list[_Layer]:
+    in_variant = {name for node in variant.node for name in node.output if name}
+    readers = Counter(name for node in reference.node for name in node.input)
+    sole_reader = {name: node for node in reference.node for name in node.input if readers[name] == 1}
+    layers = []
+    for node in reference.node:
+        if node.op_type not in _LAYERS or not node.output[0]:
+            continue
+        name = node.output[0]
+        found = _counterpart(name, in_variant)
+        if found is None:
+            # The writer takes a Relu or Clip into the quantization of what it reads: the clipped tensor remains.
+            clip = sole_reader.get(name)
+            if clip is None or clip.op_type not in {"Relu", "Clip"}:
+                continue
+            name = clip.output[0]
+            found = _counterpart(name, in_variant)
+        if found is not None:
+            layers.append(_Layer(node.name or name, node.op_type, name, found))
+    return layers
+
+
+def _counterpart(name: str, in_variant: set[str]) -> str | None:
+    """Where `name`, rounding included, is found in a quantized graph."""
+    return next((found for found in (name + _DEQUANTIZED, name) if found in in_variant), None)
+
+
+def _exposed(model: Path, tensors: list[str], threads: int) -> LoadedModel:
+    """`model` with `tensors` as its outputs, in that order."""
+    proto = onnx_files.load(model, weights=False)
+    del proto.graph.output[:]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+    exposed = model.with_name("exposed.onnx")
+    exposed.write_bytes(proto.SerializeToString())
+    del proto
+    loaded = ENGINES["onnxruntime"].load(exposed, intra_op_threads=threads)
+    exposed.unlink()
+    return loaded

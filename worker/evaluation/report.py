@@ -1,0 +1,139 @@
+"""What was measured, under which circumstances: everything a reader needs to judge it and do it again."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from app.engines.cpu import Cpu
+from app.registry.evaluations import Figures, LayerFigures
+from worker.evaluation.fidelity import finite_or_none
+from worker.evaluation.heldout import Comparison
+from worker.evaluation.latency import Latencies, Percentiles
+from worker.evaluation.split import Split
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What the figures depend on besides the two models."""
+
+    method: str
+    options: Mapping[str, Any]
+    model_digest: str
+    dataset_name: str | None
+    dataset_digest: str | None
+    split: Split | None
+    cpu: Cpu
+    intra_op_threads: int
+    batch: int | None
+
+
+def figures_of_original(comparison: Comparison | None, latencies: Latencies) -> Figures:
+    return Figures(
+        accuracy=comparison.original_accuracy if comparison else None, **_latency_fields(latencies.original_ms)
+    )
+
+
+def figures_of_variant(comparison: Comparison | None, latencies: Latencies) -> Figures:
+    measured = _fidelity_fields(comparison) if comparison else {}
+    return Figures(
+        **measured,
+        **_latency_fields(latencies.variant_ms),
+        speedup=latencies.speedup,
+        speedup_low=latencies.low,
+        speedup_high=latencies.high,
+    )
+
+
+def _fidelity_fields(comparison: Comparison) -> dict[str, float | None]:
+    before, after = comparison.original_accuracy, comparison.variant_accuracy
+    return {
+        "accuracy": after,
+        "accuracy_ratio": after / before if before and after is not None else None,
+        "agreement": comparison.agreement,
+        "cosine": comparison.cosine,
+        "sqnr_db": comparison.sqnr_db,
+    }
+
+
+def _latency_fields(latency: Percentiles) -> dict[str, float]:
+    return {f"latency_{name}_ms": value for name, value in asdict(latency).items()}
+
+
+def build(
+    circumstances: Circumstances,
+    *,
+    facts: Mapping[str, Any],
+    notes: Sequence[str],
+    original_bytes: int,
+    variant_bytes: int,
+    comparison: Comparison | None,
+    latencies: Latencies,
+    layers: Sequence[LayerFigures],
+) -> dict[str, Any]:
+    """The report as strict JSON: what was not measured, and what is infinite, is null."""
+    report = {
+        "method": {"name": circumstances.method, "options": dict(circumstances.options), **facts},
+        "model": {"digest": circumstances.model_digest},
+        "dataset": _dataset(circumstances),
+        "machine": circumstances.cpu.as_json(),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+        "size": {
+            "original_bytes": original_bytes,
+            "variant_bytes": variant_bytes,
+            "ratio": variant_bytes / original_bytes,
+        },
+        "quality": _quality(circumstances, comparison),
+        "latency": {
+            **latencies.as_json(),
+            "confidence": 0.95,
+            "intra_op_threads": circumstances.intra_op_threads,
+            "engine": "onnxruntime",
+            "request": "one sample, or one fixed batch of the model; original and variant in turn, in random order",
+        },
+        "layers": [layer.model_dump() for layer in layers],
+        "notes": [*notes, *(comparison.notes if comparison else ())],
+    }
+    strict: dict[str, Any] = _strict(report)
+    return strict
+
+
+def _dataset(circumstances: Circumstances) -> dict[str, Any] | None:
+    if circumstances.split is None:
+        return None
+    return {
+        "name": circumstances.dataset_name,
+        "digest": circumstances.dataset_digest,
+        "split": circumstances.split.as_json(),
+    }
+
+
+def _quality(circumstances: Circumstances, comparison: Comparison | None) -> dict[str, Any] | None:
+    if comparison is None:
+        return None
+    return {
+        "samples": comparison.samples,
+        "batch": circumstances.batch,
+        "original_accuracy": comparison.original_accuracy,
+        **_fidelity_fields(comparison),
+        "outputs": [asdict(output) for output in comparison.outputs],
+    }
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if isinstance(value, np.generic):
+        return _strict(value.item())
+    return finite_or_none(value) if isinstance(value, float) else value

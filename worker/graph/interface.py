@@ -1,0 +1,46 @@
+"""What clients see of a graph: inputs and outputs. A variant's is that of its upload, to the letter."""
+
+import onnx
+
+
+def drop_overridable_inputs(graph: onnx.GraphProto) -> bool:
+    """Make initializers that are listed as inputs too (IR 3, and some exporters) plain initializers.
+
+    No client could set them: inference takes the inputs without a default only. As constants they can be folded and
+    quantized. Returns whether there were any.
+    """
+    initialized = {tensor.name for tensor in graph.initializer}
+    kept = [argument for argument in graph.input if argument.name not in initialized]
+    if len(kept) == len(graph.input):
+        return False
+    del graph.input[:]
+    graph.input.extend(kept)
+    return True
+
+
+def restore(model: onnx.ModelProto, original: onnx.ModelProto) -> None:
+    """Give `model` the declared inputs and outputs of `original`, dynamic axes and all, and its own metadata."""
+    initialized = {tensor.name for tensor in original.graph.initializer}
+    inputs = [argument for argument in original.graph.input if argument.name not in initialized]
+    outputs = list(original.graph.output)
+    for target, source in ((model.graph.input, inputs), (model.graph.output, outputs)):
+        del target[:]
+        target.extend(source)
+    del model.metadata_props[:]
+    model.metadata_props.extend(original.metadata_props)
+    model.doc_string = original.doc_string
+
+
+def trim_domains(model: onnx.ModelProto) -> None:
+    """Drop imports of operator sets that no node uses: a runtime may refuse a model for one it lacks."""
+    used = {"", "ai.onnx"} | {function.domain for function in model.functions}
+    pending = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    while pending:
+        node = pending.pop()
+        used.add(node.domain)
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                pending.extend(graph.node)
+    kept = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)

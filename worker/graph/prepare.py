@@ -1,0 +1,150 @@
+"""An upload → the FP32 graph that is quantized: newer opset, constants folded, batch norms folded, types known."""
+
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+
+from app.engines.onnxruntime import REFUSALS, first_line
+from app.errors import JobFailed, NotQuantizable
+from worker import onnx_files
+from worker.graph import gemm, interface, opset
+
+FILE_NAME = "prepared.onnx"
+
+# Above this, weights are kept out of the intermediate file: folding constants may grow a model on the way.
+_EXTERNAL_ABOVE_BYTES = 2**30
+
+
+def prepare(source: Path, folder: Path, *, external_above: int = _EXTERNAL_ABOVE_BYTES) -> Path:
+    """Write the prepared form of the model at `source` into `folder`, and return its path.
+
+    It computes what the upload computes, from the same inputs to the same outputs, and every tensor between them
+    has a declared type. The runtime's own basic optimizations do the folding, so that what can be loaded can be
+    prepared, whatever its shapes and domains. Raises `JobFailed` where the opset can be neither used nor converted.
+    """
+    original = onnx_files.load(source, weights=False)
+    upgraded = _upgraded(original, source, folder)
+    optimized = folder / "optimized.onnx"
+    is_large = onnx_files.size_bytes(source) > external_above
+    _optimize(upgraded, optimized, weights=f"{optimized.name}.data" if is_large else None)
+
+    model = onnx_files.load(optimized)
+    for used in (optimized, optimized.with_name(f"{optimized.name}.data"), *({upgraded} - {source})):
+        used.unlink(missing_ok=True)
+    gemm.normalize(model.graph)
+    drop_unused_initializers(model)
+    name_nodes(model.graph)
+    interface.trim_domains(model)
+    interface.restore(model, original)
+    prepared = folder / FILE_NAME
+    onnx_files.save(model, prepared)
+    _declare_types(prepared)
+    return prepared
+
+
+def refuse_quantized(model: onnx.ModelProto) -> None:
+    """Raises `NotQuantizable` for an upload that is integer already: its float tensors are not the model's own."""
+    if any(node.op_type in _QUANTIZED for graph in onnx_files.graphs(model) for node in graph.node):
+        raise NotQuantizable("the upload is quantized already; upload the FP32 model it was made from")
+
+
+_QUANTIZED = {
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger",
+    "ConvInteger", "MatMulNBits",
+}  # fmt: skip
+
+
+def _upgraded(original: onnx.ModelProto, source: Path, folder: Path) -> Path:
+    """A file with the upload in an opset that can be quantized; `source` itself when it is one already."""
+    model = onnx.ModelProto()
+    model.CopyFrom(original)
+    had_defaults = interface.drop_overridable_inputs(model.graph)
+    converted = opset.at_least(model, opset.QUANTIZABLE)
+    if converted is model and not had_defaults:
+        return source
+    # Before IR 4 an initializer had to be an input as well.
+    converted.ir_version = max(converted.ir_version, 8)
+    upgraded = folder / "upgraded.onnx"
+    upgraded.write_bytes(converted.SerializeToString())
+    return upgraded
+
+
+def _optimize(source: Path, target: Path, *, weights: str | None) -> None:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = 4
+    if weights is not None:
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights)
+        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    _session(source, options)
+
+
+def _session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except REFUSALS as error:
+        raise JobFailed(f"onnxruntime failed to load the model for quantization: {first_line(error)}") from error
+
+
+def _declare_types(path: Path) -> None:
+    """Add to the model at `path` the type of every tensor between its inputs and outputs.
+
+    The runtime is asked, by making each an output: its inference knows custom domains, and needs no shapes.
+    """
+    model = onnx_files.load(path, weights=False)
+    asked = onnx.ModelProto()
+    asked.CopyFrom(model)
+    known = {argument.name for argument in (*model.graph.input, *model.graph.output)}
+    names = [name for node in model.graph.node for name in node.output if name and name not in known]
+    asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    question = path.with_name("types.onnx")
+    question.write_bytes(asked.SerializeToString())
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    outputs = {argument.name: argument for argument in _session(question, options).get_outputs()}
+    question.unlink()
+    del model.graph.value_info[:]
+    for name in names:
+        element = _ELEMENTS.get(outputs[name].type)
+        if element is not None:
+            # The runtime says [] for a scalar and for an unknown rank alike, so that [] declares no shape.
+            shape = outputs[name].shape or None
+            model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, element, shape))
+    path.write_bytes(model.SerializeToString())
+
+
+_ELEMENTS = {
+    "tensor(float)": onnx.TensorProto.FLOAT,
+    "tensor(float16)": onnx.TensorProto.FLOAT16,
+    "tensor(bfloat16)": onnx.TensorProto.BFLOAT16,
+    "tensor(double)": onnx.TensorProto.DOUBLE,
+    "tensor(bool)": onnx.TensorProto.BOOL,
+    "tensor(string)": onnx.TensorProto.STRING,
+    **{f"tensor({sign}int{bits})": getattr(onnx.TensorProto, f"{sign.upper()}INT{bits}")
+       for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}  # fmt: skip
+
+
+def name_nodes(graph: onnx.GraphProto) -> None:
+    """Give every node of `graph` a name that no other has: writers address nodes by it."""
+    taken: set[str] = set()
+    for position, node in enumerate(graph.node):
+        name = node.name or f"{node.op_type}_{position}"
+        while name in taken:
+            name = f"{name}_{position}"
+        node.name = name
+        taken.add(name)
+
+
+def drop_unused_initializers(model: onnx.ModelProto) -> None:
+    """Remove initializers of the main graph that nothing reads any more."""
+    read = {argument.name for argument in model.graph.output}
+    for graph in onnx_files.graphs(model):
+        read |= {argument.name for argument in graph.output}
+        read.update(name for node in graph.node for name in node.input)
+    for position in reversed(range(len(model.graph.initializer))):
+        if model.graph.initializer[position].name not in read:
+            del model.graph.initializer[position]

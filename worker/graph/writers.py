@@ -1,0 +1,90 @@
+"""The writers of INT8 graphs: onnxruntime's quantizers, given our selection, ranges and types.
+
+They are called below `quantize_static` and `quantize_dynamic`, which load, infer and save a model several times
+over. Both take a prepared model with its weights in memory, and use it up.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+from onnxruntime.quantization import QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata
+
+from worker.graph.integer_types import IntegerTypes
+from worker.graph.selection import Selection
+
+_ACTIVATION_TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+
+
+def write_qdq(
+    model: onnx.ModelProto, selection: Selection, ranges: TensorsData, types: IntegerTypes, *, per_channel: bool
+) -> onnx.ModelProto:
+    """`model` with the nodes of `selection` between QuantizeLinear and DequantizeLinear.
+
+    `ranges` covers the activations of `selection`, those of `same_range` included.
+    """
+    add_infer_metadata(model)  # types are declared already; without this mark the writer infers them through files
+    chosen = set(selection.nodes)
+    quantizer = QDQQuantizer(
+        model,
+        per_channel,
+        types.reduce_range,
+        QuantType.QInt8,
+        _ACTIVATION_TYPES[types.activation],
+        ranges,
+        chosen,
+        [],
+        {node.op_type for node in model.graph.node if node.name in chosen},
+        # The kernels of MatMul and Gemm write FP32 at no cost, and what reads it often wants it.
+        {"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},
+    )
+    with _quiet():
+        quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    written: onnx.ModelProto = quantizer.model.model
+    return written
+
+
+def write_dynamic(
+    model: onnx.ModelProto, selection: Selection, types: IntegerTypes, *, per_channel: bool
+) -> onnx.ModelProto:
+    """`model` with the MatMuls of `selection` on S8 weights and U8 activations, whose scale is found at each run."""
+    add_infer_metadata(model)
+    quantizer = ONNXQuantizer(
+        model,
+        per_channel,
+        types.reduce_range,
+        QuantizationMode.IntegerOps,
+        True,
+        QuantType.QInt8,
+        QuantType.QUInt8,
+        None,
+        set(selection.nodes),
+        [],
+        {"MatMul", "Gather"},
+        {"MatMulConstBOnly": True},
+    )
+    # A quantizer constructed as dynamic splits Gemms, which we did, and then copies and reloads the model for that.
+    quantizer.static = False
+    with _quiet():
+        quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    written: onnx.ModelProto = quantizer.model.model
+    return written
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The writers advise on the root logger; what matters of it is in our notes."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,42 @@
+"""Dynamic INT8: integer weights, and activations whose range is taken anew from each request."""
+
+from dataclasses import asdict
+
+from app.errors import NotQuantizable
+from app.registry.methods import DynamicOptions
+from worker import onnx_files
+from worker.graph import gemm, interface
+from worker.graph.integer_types import choose
+from worker.graph.prepare import prepare, refuse_quantized
+from worker.graph.selection import select_dynamic
+from worker.graph.writers import write_dynamic
+from worker.methods.method import ARTIFACT, Made, Task
+
+
+def make_dynamic(task: Task) -> Made:
+    """Raises `NotQuantizable` for a model without a MatMul or Gemm of constant weight."""
+    options = DynamicOptions.model_validate(task.options)
+    original = onnx_files.load(task.source, weights=False)
+    refuse_quantized(original)
+    prepared = prepare(task.source, task.folder)
+
+    task.progress("quantize", 0.0)
+    model = onnx_files.load(prepared)
+    gemm.split(model.graph)
+    selection = select_dynamic(model)
+    if not selection.computing:
+        raise NotQuantizable("; ".join(["no MatMul or Gemm of this model can be made integer", *selection.notes]))
+    # The kernels take U8 activations only; on any other CPU than x86 that is exact as it is.
+    types = choose(task.cpu, "uint8")
+    written = write_dynamic(model, selection, types, per_channel=options.per_channel)
+    interface.restore(written, original)
+    artifact = task.folder / ARTIFACT
+    data = onnx_files.save(written, artifact)
+    return Made(
+        artifact,
+        data,
+        reference=prepared,
+        facts={"types": asdict(types) | {"weight": "int8"}, "integer_nodes": len(selection.nodes)},
+        notes=tuple(selection.notes),
+        batch_invariant=False,
+    )

@@ -1,0 +1,57 @@
+"""What a method is given and what it gives back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from app.engines.cpu import Cpu
+from worker.samples import Indices
+
+Stage = Literal["prepare", "calibrate", "quantize", "gate", "evaluate"]
+#: Called with a stage and the share of it that is done.
+Progress = Callable[[Stage, float], None]
+
+ARTIFACT = "variant.onnx"
+
+
+@dataclass(frozen=True)
+class CalibrationSamples:
+    """The part of a dataset that may be calibrated on: `indices` into the first axis of `arrays`."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    indices: Indices
+
+
+@dataclass(frozen=True)
+class Task:
+    """One model to be made smaller or faster.
+
+    `source` is the upload, its external data beside it, never to be written to. `folder` takes what is made.
+    `options` are those of the method, complete and checked.
+    """
+
+    source: Path
+    folder: Path
+    options: Mapping[str, Any]
+    cpu: Cpu
+    calibration: CalibrationSamples | None
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artifact, and what evaluation and report need to know of how it was made.
+
+    `reference` is an FP32 model whose tensors carry the names that they have in the artifact. `facts` are JSON.
+    `batch_invariant` is False where the answer to a sample depends on what else is in its batch.
+    """
+
+    artifact: Path
+    data: Path | None
+    reference: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    batch_invariant: bool = True

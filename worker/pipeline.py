@@ -1,0 +1,210 @@
+"""The steps of a job: prepare → calibrate → quantize → gate → evaluate.
+
+`python -m worker.pipeline FOLDER` does the job that `FOLDER/job.json` describes, in a process of its own that knows
+nothing but this folder. It leaves its artifact there. Standard output carries one JSON object a line: progress,
+`{"stage": "calibrate", "progress": 0.35}`, and at last `{"outcome": {…}}` or, with exit code 1, `{"error": "…"}`.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from app.engines import ENGINES, LoadedModel
+from app.engines.cpu import this_cpu, usable_cores
+from app.errors import OctetError
+from app.intake.dataset_file import Samples, open_dataset
+from app.registry.evaluations import LayerFigures, Outcome
+from app.registry.methods import Int8Options
+from worker import onnx_files
+from worker.channel import Channel, claim_stdout, end_with_parent
+from worker.evaluation import gate, report
+from worker.evaluation.heldout import Comparison, compare
+from worker.evaluation.latency import Latencies, measure
+from worker.evaluation.layers import compare_layers
+from worker.evaluation.split import Split, split
+from worker.job_spec import JobSpec
+from worker.methods import METHODS, CalibrationSamples, Made, Progress, Stage, Task
+from worker.samples import Feeder, Feeds, made_up
+
+ENGINE = "onnxruntime"
+
+# The share of a job at which each stage begins; the next one's is where it ends.
+_BEGINS: dict[str, float] = {"prepare": 0.0, "calibrate": 0.05, "quantize": 0.3, "gate": 0.4, "evaluate": 0.45}
+
+# The parts of evaluation, as shares of it.
+_HELDOUT_ENDS, _LATENCY_ENDS = 0.6, 0.9
+
+_LATENCY_REQUESTS = 16
+_LAYER_SAMPLES = 16
+
+
+def run(spec: JobSpec, folder: Path, progress: Progress) -> Outcome:
+    """Do the job; raises an `OctetError` whose detail tells the client why it cannot be done."""
+    progress("prepare", 0.0)
+    source = folder / spec.model
+    samples = open_dataset(folder / spec.dataset) if spec.dataset is not None else None
+    parts = _split(spec, len(samples)) if samples is not None else None
+    made = METHODS[spec.method](_task(spec, folder, samples, parts, progress))
+
+    progress("gate", 0.0)
+    original = ENGINES[ENGINE].load(source, intra_op_threads=spec.intra_op_threads)
+    variant = gate.load_variant(made.artifact, engine=ENGINE, intra_op_threads=spec.intra_op_threads)
+    requests = _requests(spec, original, samples, parts)
+    gate.check(original, variant, requests[0])
+
+    progress("evaluate", 0.0)
+    comparison, batch = None, None
+    if samples is not None and parts is not None:
+        comparison, batch = _compare(made, original, variant, samples, parts, _part(progress, 0.0, _HELDOUT_ENDS))
+    latencies = measure(
+        original, variant, requests, seed=_seed(spec), progress=_part(progress, _HELDOUT_ENDS, _LATENCY_ENDS)
+    )
+    # A large model's memory goes back before the graphs are loaded once more, all layers exposed.
+    del original, variant
+    layers = []
+    if samples is not None and parts is not None:
+        layers = compare_layers(
+            made.reference,
+            made.artifact,
+            samples.arrays,
+            parts.evaluation[:_LAYER_SAMPLES],
+            threads=usable_cores(),
+            progress=_part(progress, _LATENCY_ENDS, 1.0),
+        )
+    progress("evaluate", 1.0)
+    return _outcome(spec, source, made, parts, batch, comparison, latencies, layers)
+
+
+def _split(spec: JobSpec, samples: int) -> Split:
+    """Methods that do not calibrate leave out what INT8 would, so that all are judged on the same samples."""
+    reserved = spec.options.get("calibration_samples", Int8Options.model_fields["calibration_samples"].default)
+    return split(
+        samples,
+        seed=_seed(spec),
+        calibration_samples=reserved,
+        evaluation_samples=spec.options["evaluation_samples"],
+    )
+
+
+def _seed(spec: JobSpec) -> int:
+    return int(spec.options["seed"])
+
+
+def _task(spec: JobSpec, folder: Path, samples: Samples | None, parts: Split | None, progress: Progress) -> Task:
+    calibration = None
+    if samples is not None and parts is not None:
+        calibration = CalibrationSamples(samples.arrays, parts.calibration)
+    return Task(folder / spec.model, folder, spec.options, this_cpu(), calibration, progress)
+
+
+def _requests(spec: JobSpec, original: LoadedModel, samples: Samples | None, parts: Split | None) -> list[Feeds]:
+    """Single requests: held-out samples one at a time, or made-up values where there is no dataset."""
+    if samples is None or parts is None:
+        return [made_up(original, seed=_seed(spec))]
+    feeder = Feeder(original.inputs, samples.arrays)
+    return [batch.feeds for batch in feeder.batches(parts.evaluation[:_LATENCY_REQUESTS], 1)]
+
+
+def _compare(
+    made: Made,
+    original: LoadedModel,
+    variant: LoadedModel,
+    samples: Samples,
+    parts: Split,
+    progress: Callable[[float], None],
+) -> tuple[Comparison, int]:
+    feeder = Feeder(original.inputs, samples.arrays)
+    # A scale that is taken from the whole batch makes answers depend on it: such a variant is judged on what a
+    # lone request gets.
+    batch = feeder.fixed_batch or (feeder.natural_batch if made.batch_invariant else 1)
+    comparison = compare(original, variant, feeder, parts.evaluation, samples.labels, batch=batch, progress=progress)
+    return comparison, batch
+
+
+def _part(progress: Progress, begin: float, end: float) -> Callable[[float], None]:
+    return lambda share: progress("evaluate", begin + (end - begin) * share)
+
+
+def _outcome(
+    spec: JobSpec,
+    source: Path,
+    made: Made,
+    parts: Split | None,
+    batch: int | None,
+    comparison: Comparison | None,
+    latencies: Latencies,
+    layers: list[LayerFigures],
+) -> Outcome:
+    notes = list(made.notes)
+    if comparison is None:
+        notes.append(
+            "no dataset: only latency is measured, on a made-up request; nothing is known of the variant's accuracy"
+        )
+    circumstances = report.Circumstances(
+        method=spec.method,
+        options=spec.options,
+        model_digest=spec.model_digest,
+        dataset_name=spec.dataset_name,
+        dataset_digest=spec.dataset_digest,
+        split=parts,
+        cpu=this_cpu(),
+        intra_op_threads=spec.intra_op_threads,
+        batch=batch,
+    )
+    return Outcome(
+        artifact=made.artifact.name,
+        data=made.data.name if made.data is not None else None,
+        engine=ENGINE,
+        verdict=gate.ACCEPTED,
+        samples=comparison.samples if comparison is not None else 0,
+        original=report.figures_of_original(comparison, latencies),
+        variant=report.figures_of_variant(comparison, latencies),
+        layers=layers,
+        report=report.build(
+            circumstances,
+            facts=made.facts,
+            notes=notes,
+            original_bytes=onnx_files.size_bytes(source),
+            variant_bytes=onnx_files.size_bytes(made.artifact),
+            comparison=comparison,
+            latencies=latencies,
+            layers=layers,
+        ),
+    )
+
+
+def _overall(channel: Channel) -> Progress:
+    """A stage's own share → the job's."""
+    begins = [*_BEGINS.values(), 1.0]
+    spans = {stage: (begins[i], begins[i + 1]) for i, stage in enumerate(_BEGINS)}
+
+    def progress(stage: Stage, share: float) -> None:
+        begin, end = spans[stage]
+        channel.progress(stage, begin + (end - begin) * min(1.0, share))
+
+    return progress
+
+
+def main(folder: Path, channel: Channel) -> int:
+    """Do the job in `folder`, tell how it ends, and return the exit code."""
+    try:
+        outcome = run(JobSpec.read(folder), folder, _overall(channel))
+    except OctetError as error:
+        message = error.detail
+    except MemoryError:
+        message = "the job ran out of memory; a worker with more of it, or a smaller model, would do"
+    except Exception as error:  # noqa: BLE001 - the last handler: the parent must hear of anything
+        traceback.print_exc()
+        message = f"internal error: {type(error).__name__}: {error}"
+    else:
+        channel.send({"outcome": outcome.model_dump(mode="json")})
+        return 0
+    channel.send({"error": message})
+    return 1
+
+
+if __name__ == "__main__":
+    messages = claim_stdout()
+    end_with_parent()
+    sys.exit(main(Path(sys.argv[1]), messages))
