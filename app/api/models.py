@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Response, UploadFile
+from fastapi import APIRouter, File, Form, Path, Response, UploadFile
 from pydantic import BaseModel, ConfigDict
 
 from app.api.jobs import JobView, submit
@@ -172,7 +172,7 @@ def show(model: str, services: Provided) -> ModelView:
 
 
 @routes.get("/{model}/revisions/{number}", summary="One revision of a model")
-def show_revision(model: str, number: int, services: Provided) -> ModelView:
+def show_revision(model: str, number: Annotated[int, Path(ge=1, le=2**31 - 1)], services: Provided) -> ModelView:
     with services.database.reading() as session:
         found = models.find(session, model)
         return ModelView.of(session, found, models.find_revision(session, found, number))

@@ -204,7 +204,7 @@ def test_a_missing_file_or_name_is_said(client: TestClient) -> None:
         ("DELETE", "/api/v1/models/nothing", 404),
         ("GET", "/api/v1/models/linear/revisions/9", 404),
         ("GET", "/api/v1/models/linear/revisions/x", 422),
-        ("GET", "/api/v1/models/linear/revisions/99999999999999999999", 404),
+        ("GET", "/api/v1/models/linear/revisions/99999999999999999999", 422),
         ("GET", "/api/v1/models/linear/variants/int8", 404),
         ("GET", "/api/v1/models/linear/variants/original/report", 404),
         ("GET", "/api/v1/nowhere", 404),
