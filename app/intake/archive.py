@@ -4,9 +4,11 @@ Names in an archive are looked at, never used: members are unpacked under number
 device can reach outside the folder. Bytes are counted while they are unpacked, whatever the headers claim.
 """
 
+import errno
 import gzip
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -37,6 +39,8 @@ _BROKEN = (
     NotImplementedError,
     ValueError,
     gzip.BadGzipFile,
+    struct.error,
+    IndexError,
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -163,7 +167,7 @@ def check_plain(name: str, what: str, refusal: Refusal) -> None:
 
 
 def _zip_members(source: Path, limits: Limits, refusal: Refusal) -> Iterator[tuple[str, Source]]:
-    with open_zip(source, limits, refusal) as upload:
+    with open_zip(source, limits, refusal, max_members=MAX_MEMBERS) as upload:
         for name in upload.names:
             with upload.open(name) as content:
                 yield name.removeprefix("./"), content
@@ -240,4 +244,8 @@ def _refused_as(refusal: Refusal, sentence: str) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
+        raise refusal(sentence) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a member that starts before the file does
+            raise
         raise refusal(sentence) from error

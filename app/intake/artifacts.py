@@ -81,7 +81,7 @@ class ArraySpec:
 class CheckedDataset:
     """A dataset in its canonical form: one uncompressed `.npz`, the same content always the same bytes.
 
-    `arrays` are all arrays, sorted by name, the labels (`label`, INT64) among them when `labelled`.
+    `arrays` are the features, sorted by name; when `labelled`, the file holds `label`, INT64, beside them.
     `class_names[i]` is what label `i` stands for, where the upload said so. `digest` is the sha256 of `path`.
     """
 

@@ -147,7 +147,7 @@ class DatasetWriter:
             digest=digest,
             size_bytes=self._path.stat().st_size,
             samples=self._specs[0].shape[0],
-            arrays=self._specs,
+            arrays=tuple(spec for spec in self._specs if spec.name != LABEL),
             labelled=LABEL in self._members,
             class_names=self._class_names,
         )

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from app.engines.engine import TensorSpec
 from app.errors import DatasetMismatch
 from app.intake.artifacts import ArraySpec
-from app.intake.dataset_file import LABEL
 
 
 def check_match(inputs: Sequence[TensorSpec], arrays: Sequence[ArraySpec]) -> None:
@@ -14,7 +13,7 @@ def check_match(inputs: Sequence[TensorSpec], arrays: Sequence[ArraySpec]) -> No
     The first axis of an array is its samples and that of an input its batch, of whatever size: samples are put
     together to fill it. Of the other axes, those that the model fixes must be equal. More arrays do no harm.
     """
-    by_name = {array.name: array for array in arrays if array.name != LABEL}
+    by_name = {array.name: array for array in arrays}
     for wanted in inputs:
         array = by_name.get(wanted.name)
         if array is None:

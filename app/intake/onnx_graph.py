@@ -163,6 +163,11 @@ def output_specs(outputs: Sequence[ValueInfoProto], model: ModelProto) -> tuple[
     )
 
 
+def lacks_shape(value: ValueInfoProto) -> bool:
+    """Whether `value` is a tensor that does not even declare its rank."""
+    return value.type.WhichOneof("value") == "tensor_type" and not value.type.tensor_type.HasField("shape")
+
+
 def _inferred(model: ModelProto) -> Sequence[ValueInfoProto | None] | None:
     try:
         return list(onnx.shape_inference.infer_shapes(model).graph.output)

@@ -110,7 +110,7 @@ def _parsed(source: Path) -> ModelProto:
 def _why_unreadable(content: bytes, error: DecodeError) -> str:
     if content.startswith((b"PK\x03\x04", b"\x1f\x8b")):
         return "the file is an archive, not a .onnx; upload it with its own ending, such as .zip or .tar.gz"
-    if "depth" in str(error):
+    if "depth" in str(error).lower():
         return f"the model nests graphs more than {onnx_graph.MAX_DEPTH} deep"
     return "the file is not a readable ONNX model: it is of another format, truncated or damaged"
 
@@ -129,6 +129,22 @@ def _check_structure(model: ModelProto) -> None:
 
     Copies of gigabytes are avoided that way; the bytes were checked already, and written where they were needed.
     """
+    emptied = _without_bytes(model)
+    for tensor, _ in emptied:
+        tensor.dims[:] = [0]  # a tensor of no elements may have no bytes
+    # Runtimes serve outputs without a shape, and only ONNX's checker insists on one: it is given a stand-in.
+    shapeless = [value for value in model.graph.output if onnx_graph.lacks_shape(value)]
+    for value in shapeless:
+        value.type.tensor_type.shape.dim.add()
+    onnx_graph.check_structure(model.SerializeToString())
+    for value in shapeless:
+        value.type.tensor_type.ClearField("shape")
+    for tensor, dims in emptied:
+        tensor.dims[:] = dims
+
+
+def _without_bytes(model: ModelProto) -> list[tuple[TensorProto, list[int]]]:
+    """Take the bytes of all large tensors; returns those tensors with their dimensions."""
     emptied: list[tuple[TensorProto, list[int]]] = []
     for found in walk(model):
         tensor = found.message
@@ -139,7 +155,4 @@ def _check_structure(model: ModelProto) -> None:
             emptied.append((tensor, list(tensor.dims)))
             for field in (*PAYLOAD_FIELDS, "external_data", "data_location"):
                 tensor.ClearField(field)
-            tensor.dims[:] = [0]  # a tensor of no elements may have no bytes
-    onnx_graph.check_structure(model.SerializeToString())
-    for tensor, dims in emptied:
-        tensor.dims[:] = dims
+    return emptied

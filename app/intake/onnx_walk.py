@@ -7,10 +7,11 @@ training information. So which fields to follow is not listed here but read off 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
-from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 #: What a walk is for; it follows any field from which one of these can be reached.
 _SOUGHT = frozenset({TensorProto.DESCRIPTOR.full_name, NodeProto.DESCRIPTOR.full_name})
@@ -25,8 +26,11 @@ class Found:
 
     @property
     def depth(self) -> int:
-        """In how many graphs it lies; 1 for what the main graph holds directly."""
-        return sum(isinstance(ancestor, GraphProto) for ancestor in self.ancestors)
+        """In how many subgraphs, graphs that are attributes of nodes, it lies one inside the other."""
+        return sum(
+            isinstance(inner, GraphProto) and isinstance(outer, AttributeProto)
+            for outer, inner in pairwise(self.ancestors)
+        )
 
     @property
     def is_initializer(self) -> bool:
