@@ -94,7 +94,7 @@ class Settings(BaseSettings):
             }
         queue = str(self.home.absolute() / "queue")
         return common | {
-            "broker_url": "filesystem://",
+            "broker_url": "filesystem://localhost",
             "broker_transport_options": {
                 "data_folder_in": queue,
                 "data_folder_out": queue,

@@ -2,13 +2,12 @@
 
 import logging
 import shutil
-import socket
 import threading
 from collections.abc import Callable
 
 from kombu.exceptions import OperationalError as BrokerError
 
-from app.registry import Database, OperationalError, jobs, migrations, workers
+from app.registry import Database, OperationalError, jobs, workers
 from app.settings import Settings
 from worker.runner import Runner
 
@@ -28,13 +27,9 @@ class Sweeper:
         self._database = database
         self._runner = runner
         self._wake = wake
-        self._name = f"{socket.gethostname()}:{settings.home.absolute()}"
+        self._name = workers.name_here(settings.home)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-
-    def check_schema(self) -> None:
-        """Raises `Unavailable` when the registry's schema is not this code's."""
-        migrations.check_current(self._database)
 
     def start(self) -> None:
         self._thread.start()

@@ -6,7 +6,8 @@ from typing import Any
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from app.blobs import LocalBlobStore
-from app.registry import Database
+from app.errors import Unavailable
+from app.registry import Database, migrations
 from worker.celery_app import app, settings
 from worker.runner import Runner
 from worker.sweeper import Sweeper
@@ -33,7 +34,11 @@ def _log_plainly(**_: Any) -> None:
 
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _check(**_: Any) -> None:
-    _sweeper.check_schema()
+    try:
+        migrations.check_current(_database)
+    except Unavailable as error:
+        # Celery logs what its signals raise and goes on; an exit it lets pass.
+        raise SystemExit(f"worker: {error.detail}") from error
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -1,6 +1,7 @@
 """The console command `octet`."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -34,13 +35,14 @@ def _root(
     """A model server that quantizes on upload."""
 
 
-for command in (processes.serve, processes.gateway, processes.worker):
-    app.command(rich_help_panel="Run")(command)
-for command in (operations.migrate, operations.config, operations.health):
-    app.command(rich_help_panel="Operate")(command)
-for command in (client.upload, client.quantize, client.jobs, client.compare, client.infer, client.download):
-    app.command(rich_help_panel="Use")(command)
-app.command(rich_help_panel="Run")(demo.demo)
+_COMMANDS: dict[str, list[Callable[..., None]]] = {
+    "Run": [processes.serve, demo.demo, processes.gateway, processes.worker],
+    "Use": [client.upload, client.quantize, client.jobs, client.compare, client.infer, client.download],
+    "Operate": [operations.migrate, operations.config, operations.health],
+}
+for panel, commands in _COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
 
 
 def main() -> None:

@@ -1,11 +1,18 @@
 """Workers that say they are alive."""
 
+import socket
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.registry.tables import Worker, now
+
+
+def name_here(home: Path) -> str:
+    """What a worker on this host that keeps its files under `home` is called."""
+    return f"{socket.gethostname()}:{home.absolute()}"[:255]
 
 
 def beat(session: Session, name: str, *, concurrency: int, running: int, forget_after_seconds: float) -> None:
