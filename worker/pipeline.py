@@ -141,6 +141,8 @@ def _outcome(
         notes.append(
             "no dataset: only latency is measured, on a made-up request; nothing is known of the variant's accuracy"
         )
+    if latencies.high < 1.0:
+        notes.append(f"slower than the original on this machine: {latencies.speedup:.2f}x")
     circumstances = report.Circumstances(
         method=spec.method,
         options=spec.options,

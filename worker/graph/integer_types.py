@@ -18,20 +18,33 @@ class IntegerTypes:
 
 
 def choose(cpu: Cpu, wish: Literal["auto", "uint8", "int8"] = "auto") -> IntegerTypes:
-    """The types for `cpu`, or the activation type asked for with what it takes to be exact there.
+    """The types for `cpu`: its fastest, or the activation type asked for with what it takes to be exact there.
 
     x86 multiplies U8 by S8. With VNNI sums go straight to 32 bits; without, pairs are added in 16 bits first and
     saturate, unless the weights leave a bit free (onnxruntime's documentation on quantization, "reduce_range").
     """
-    is_x86 = cpu.architecture.lower() in {"x86_64", "amd64", "i686", "i386"}
-    if wish == "int8":
-        return IntegerTypes("int8", False, "S8 activations, as asked for")
-    if is_x86 and cpu.vnni:
-        return IntegerTypes("uint8", False, "U8 activations: this CPU has VNNI, which multiplies U8 by S8 exactly")
-    if is_x86:
-        return IntegerTypes(
-            "uint8", True, "U8 activations and 7-bit weights: this CPU lacks VNNI and would saturate at 16 bits"
-        )
-    if wish == "uint8":
-        return IntegerTypes("uint8", False, "U8 activations, as asked for")
-    return IntegerTypes("int8", False, f"S8 activations: what {cpu.architecture} CPUs multiply fastest")
+    saturates = _is_x86(cpu) and not cpu.vnni
+    fastest: ActivationType = "uint8" if _is_x86(cpu) else "int8"
+    activation = fastest if wish == "auto" else wish
+    reason = f"{activation} activations: " + (
+        "as asked for" if wish != "auto" else f"what {cpu.architecture} CPUs multiply fastest"
+    )
+    return IntegerTypes(activation, saturates, reason + _bits(cpu, saturates))
+
+
+def choose_dynamic(cpu: Cpu) -> IntegerTypes:
+    """The types of dynamic kernels, which leave no choice but the bits of the weights."""
+    saturates = _is_x86(cpu) and not cpu.vnni
+    return IntegerTypes(
+        "uint8", saturates, "uint8 activations: the dynamic kernels take no other" + _bits(cpu, saturates)
+    )
+
+
+def _is_x86(cpu: Cpu) -> bool:
+    return cpu.architecture.lower() in {"x86_64", "amd64", "i686", "i386"}
+
+
+def _bits(cpu: Cpu, saturates: bool) -> str:
+    if saturates:
+        return "; 7-bit weights: this CPU lacks VNNI, and sums of products would saturate at 16 bits"
+    return "; 8-bit weights: this CPU has VNNI, and sums of products are exact" if cpu.vnni else ""

@@ -3,18 +3,21 @@
 import onnx
 
 
-def drop_overridable_inputs(graph: onnx.GraphProto) -> bool:
+def drop_overridable_inputs(model: onnx.ModelProto) -> bool:
     """Make initializers that are listed as inputs too (IR 3, and some exporters) plain initializers.
 
     No client could set them: inference takes the inputs without a default only. As constants they can be folded and
     quantized. Returns whether there were any.
     """
+    graph = model.graph
     initialized = {tensor.name for tensor in graph.initializer}
     kept = [argument for argument in graph.input if argument.name not in initialized]
     if len(kept) == len(graph.input):
         return False
     del graph.input[:]
     graph.input.extend(kept)
+    # Before IR 4 an initializer had to be an input as well.
+    model.ir_version = max(model.ir_version, 4)
     return True
 
 

@@ -38,8 +38,7 @@ def prepare(source: Path, folder: Path, *, external_above: int = _EXTERNAL_ABOVE
     interface.trim_domains(model)
     interface.restore(model, original)
     prepared = folder / FILE_NAME
-    onnx_files.save(model, prepared)
-    _declare_types(prepared)
+    _save_typed(model, prepared)
     return prepared
 
 
@@ -59,12 +58,10 @@ def _upgraded(original: onnx.ModelProto, source: Path, folder: Path) -> Path:
     """A file with the upload in an opset that can be quantized; `source` itself when it is one already."""
     model = onnx.ModelProto()
     model.CopyFrom(original)
-    had_defaults = interface.drop_overridable_inputs(model.graph)
+    had_defaults = interface.drop_overridable_inputs(model)
     converted = opset.at_least(model, opset.QUANTIZABLE)
     if converted is model and not had_defaults:
         return source
-    # Before IR 4 an initializer had to be an input as well.
-    converted.ir_version = max(converted.ir_version, 8)
     upgraded = folder / "upgraded.onnx"
     upgraded.write_bytes(converted.SerializeToString())
     return upgraded
@@ -88,30 +85,28 @@ def _session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
         raise JobFailed(f"onnxruntime failed to load the model for quantization: {first_line(error)}") from error
 
 
-def _declare_types(path: Path) -> None:
-    """Add to the model at `path` the type of every tensor between its inputs and outputs.
+def _save_typed(model: onnx.ModelProto, path: Path) -> None:
+    """Write `model` to `path` with the type of every tensor between its inputs and outputs.
 
-    The runtime is asked, by making each an output: its inference knows custom domains, and needs no shapes.
+    The runtime is asked, by making each an output for once: its inference knows custom domains, and needs no shapes.
     """
-    model = onnx_files.load(path, weights=False)
-    asked = onnx.ModelProto()
-    asked.CopyFrom(model)
     known = {argument.name for argument in (*model.graph.input, *model.graph.output)}
     names = [name for node in model.graph.node for name in node.output if name and name not in known]
-    asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    question = path.with_name("types.onnx")
-    question.write_bytes(asked.SerializeToString())
+    outputs = len(model.graph.output)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    onnx_files.save(model, path)
+    del model.graph.output[outputs:]
+
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    outputs = {argument.name: argument for argument in _session(question, options).get_outputs()}
-    question.unlink()
+    found = {argument.name: argument for argument in _session(path, options).get_outputs()}
     del model.graph.value_info[:]
     for name in names:
-        element = _ELEMENTS.get(outputs[name].type)
+        element = _ELEMENTS.get(found[name].type)
         if element is not None:
             # The runtime says [] for a scalar and for an unknown rank alike, so that [] declares no shape.
-            shape = outputs[name].shape or None
+            shape = found[name].shape or None
             model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, element, shape))
     path.write_bytes(model.SerializeToString())
 

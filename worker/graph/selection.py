@@ -24,6 +24,9 @@ _FOLLOWING = {
 # Embeddings smaller than this are not worth the nodes around them.
 _SMALLEST_TABLE = 4096
 
+# Operators with weights that have no static integer kernel.
+_WITHOUT_KERNEL = {"ConvTranspose", "Einsum", "GRU", "LSTM", "RNN"}
+
 _DEFAULT_DOMAINS = {"", "ai.onnx"}
 
 
@@ -68,11 +71,24 @@ def select_static(model: onnx.ModelProto) -> Selection:
         elif view.looks_up(node):
             own = []
         else:
+            if node.op_type in _WITHOUT_KERNEL:
+                view.left[f"{node.op_type} has no integer kernel"] += 1
             continue
         nodes.append(node.name)
         activations.update((name, None) for name in own if view.is_float(name))
     observed = tuple(name for name in activations if name not in same_range)
-    return Selection(tuple(nodes), computing, observed, same_range, dict(view.left))
+    return Selection(tuple(nodes), computing, observed, _ends(same_range), dict(view.left))
+
+
+def _ends(same_range: dict[str, str]) -> dict[str, str]:
+    """Each name mapped to the end of its chain: a Relu may be clipped again."""
+    ends: dict[str, str] = {}
+    for name in same_range:
+        end = same_range[name]
+        while end in same_range:
+            end = same_range[end]
+        ends[name] = end
+    return ends
 
 
 def select_dynamic(model: onnx.ModelProto) -> Selection:
@@ -162,7 +178,12 @@ class _View:
         if node.op_type in {"Relu", "Clip"}:
             # The writer renames its input away, which a subgraph would not notice.
             return node.input[0] not in self._read_inside and self._range_holds_zero(node)
-        return True
+        if node.op_type == "Resize":
+            return _text(node, "mode", "nearest") in {"nearest", "linear"}
+        if node.op_type == "Pad":
+            return _text(node, "mode", "constant") == "constant"
+        # The second output of MaxPool, if any, is positions.
+        return node.op_type != "MaxPool" or len(node.output) == 1
 
     def _range_holds_zero(self, node: onnx.NodeProto) -> bool:
         """Whether a quantized range, which is all that the writer keeps of a Relu or Clip, can stand for it.
@@ -171,12 +192,16 @@ class _View:
         """
         if any(name and name not in self._constants for name in node.input[1:]):
             return False
-        bounds = [float(array(self._constants[name])) if name else 0.0 for name in node.input[1:]]
+        bounds = [float(array(self._constants[name]).item()) if name else 0.0 for name in node.input[1:]]
         low, high = (*bounds, 0.0, 0.0)[:2]
         return low <= 0.0 <= high
 
     def is_only_reader_of_clipped(self, node: onnx.NodeProto) -> bool:
         return node.op_type in {"Relu", "Clip"} and self._readers[node.input[0]] == 1
+
+
+def _text(node: onnx.NodeProto, name: str, default: str) -> str:
+    return next((attribute.s.decode() for attribute in node.attribute if attribute.name == name), default)
 
 
 def _activation_inputs(node: onnx.NodeProto) -> Iterator[str]:

@@ -15,6 +15,7 @@ from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata
 
+from worker.graph import order
 from worker.graph.integer_types import IntegerTypes
 from worker.graph.selection import Selection
 
@@ -45,8 +46,8 @@ def write_qdq(
     )
     with _quiet():
         quantizer.quantize_model()
-    quantizer.model.topological_sort()
     written: onnx.ModelProto = quantizer.model.model
+    order.sort(written.graph)
     return written
 
 
@@ -73,8 +74,8 @@ def write_dynamic(
     quantizer.static = False
     with _quiet():
         quantizer.quantize_model()
-    quantizer.model.topological_sort()
     written: onnx.ModelProto = quantizer.model.model
+    order.sort(written.graph)
     return written
 
 

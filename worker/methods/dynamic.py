@@ -6,7 +6,7 @@ from app.errors import NotQuantizable
 from app.registry.methods import DynamicOptions
 from worker import onnx_files
 from worker.graph import gemm, interface
-from worker.graph.integer_types import choose
+from worker.graph.integer_types import choose_dynamic
 from worker.graph.prepare import prepare, refuse_quantized
 from worker.graph.selection import select_dynamic
 from worker.graph.writers import write_dynamic
@@ -26,8 +26,7 @@ def make_dynamic(task: Task) -> Made:
     selection = select_dynamic(model)
     if not selection.computing:
         raise NotQuantizable("; ".join(["no MatMul or Gemm of this model can be made integer", *selection.notes]))
-    # The kernels take U8 activations only; on any other CPU than x86 that is exact as it is.
-    types = choose(task.cpu, "uint8")
+    types = choose_dynamic(task.cpu)
     written = write_dynamic(model, selection, types, per_channel=options.per_channel)
     interface.restore(written, original)
     artifact = task.folder / ARTIFACT

@@ -29,9 +29,7 @@ def make_fp16(task: Task) -> Made:
     """Works on the upload's own graph. Raises `NotQuantizable` when no weight can be stored in half the bytes."""
     task.progress("prepare", 0.0)
     model = onnx_files.load(task.source, weights=False)
-    if interface.drop_overridable_inputs(model.graph):
-        # Before IR 4 an initializer had to be an input as well.
-        model.ir_version = max(model.ir_version, 4)
+    interface.drop_overridable_inputs(model)
     model = opset.at_least(model, opset.RUNNABLE)
     task.progress("quantize", 0.0)
     halving = _Halving(model, task)
