@@ -68,10 +68,10 @@ def create(
             " images (folders are class names), `.csv`, `.jsonl` or `.parquet`."
         ),
     ],
-    name: Annotated[str, Form(description="The dataset's name.")],
+    name: Annotated[str, Form(description="The dataset's name.", examples=["my-samples"])],
     preprocess: Annotated[
-        str | None, Form(description="JSON: how images or columns become arrays; see the documentation.")
-    ] = None,
+        str, Form(description="JSON: how images or columns become arrays; see the documentation.")
+    ] = "",
 ) -> DatasetView:
     """Checks the samples and keeps them for calibration and evaluation."""
     checked_name("name", name)

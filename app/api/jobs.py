@@ -15,7 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from app.api.services import Provided, Services
 from app.engines import TensorSpec
 from app.errors import Invalid
-from app.intake.matching import ArraySpec, check_match
+from app.intake.artifacts import ArraySpec
+from app.intake.matching import check_match
 from app.registry import Session, datasets, jobs, methods, models
 from app.registry.tables import Dataset, Job, JobEvent, Model, Revision
 

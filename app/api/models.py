@@ -8,7 +8,7 @@ from fastapi import APIRouter, File, Form, Path, Response, UploadFile
 from pydantic import BaseModel, ConfigDict
 
 from app.api.jobs import JobView, submit
-from app.api.services import Provided, Services
+from app.api.services import Provided
 from app.api.uploads import received
 from app.engines import DEFAULT_ENGINE
 from app.errors import Invalid
@@ -85,18 +85,23 @@ def create(
     response: Response,
     services: Provided,
     file: Annotated[UploadFile, File(description="`.onnx`, or `.zip`/`.tar` of one `.onnx` and its external data.")],
-    name: Annotated[str, Form(description="The model's name; an existing one gets a new revision.")],
-    dataset: Annotated[str | None, Form(description="A dataset for the jobs of `quantize`.")] = None,
+    name: Annotated[
+        str, Form(description="The model's name; an existing one gets a new revision.", examples=["my-model"])
+    ],
+    # Swagger UI fills a form with defaults: an empty text is one that can be sent as it stands.
+    dataset: Annotated[str, Form(description="A dataset for the jobs of `quantize`.")] = "",
     quantize: Annotated[
-        str | None, Form(description="Methods, separated by commas: `fp16,dynamic,int8`. Each becomes a job.")
-    ] = None,
-    labels: Annotated[str | None, Form(description="JSON list of class names.")] = None,
+        str, Form(description="Methods, separated by commas: `fp16,dynamic,int8`. Each becomes a job.")
+    ] = "",
+    labels: Annotated[str, Form(description='JSON list of class names, such as `["cat", "dog"]`.')] = "",
 ) -> ModelView:
     """Registers a new revision; with `quantize`, the jobs that make its variants are queued with it or not at all."""
     models.checked_name(name)
-    wanted = [methods.find(word.strip()) for word in (quantize or "").split(",") if word.strip()]
+    wanted = [methods.find(word.strip()) for word in quantize.split(",") if word.strip()]
     class_names = _checked_labels(labels)
-    _check_dataset(services, dataset)
+    if dataset:
+        with services.database.reading() as session:
+            datasets.find(session, dataset)
     limits = Limits(services.settings.inspection_seconds, services.settings.max_unpacked_bytes)
     with received(file, services.settings.scratch_folder) as (source, folder):
         checked = inspect_model(source, file.filename or "", folder, limits)
@@ -113,8 +118,8 @@ def create(
     return view
 
 
-def _checked_labels(labels: str | None) -> list[str] | None:
-    if labels is None or not labels.strip():
+def _checked_labels(labels: str) -> list[str] | None:
+    if not labels.strip():
         return None
     try:
         names = json.loads(labels)
@@ -123,12 +128,6 @@ def _checked_labels(labels: str | None) -> list[str] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise Invalid('\'labels\' must be a JSON list of class names, such as ["cat", "dog"]', field="labels")
     return names
-
-
-def _check_dataset(services: Services, dataset: str | None) -> None:
-    if dataset is not None:
-        with services.database.reading() as session:
-            datasets.find(session, dataset)
 
 
 def _new_revision(checked: CheckedModel, class_names: list[str] | None) -> models.NewRevision:
@@ -148,9 +147,9 @@ def _new_revision(checked: CheckedModel, class_names: list[str] | None) -> model
     )
 
 
-def _queue(session: Session, revision: Revision, wanted: list[methods.Method], dataset: str | None) -> None:
+def _queue(session: Session, revision: Revision, wanted: list[methods.Method], dataset: str) -> None:
     """A job for each method, but for those whose variant exists or is being made: uploading twice is harmless."""
-    found = datasets.find(session, dataset) if dataset is not None else None
+    found = datasets.find(session, dataset) if dataset else None
     for method in wanted:
         if not jobs.is_taken(session, revision, method.name):
             submit(session, revision.model, revision, method, dataset=found)
