@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from app.engines.engine import TensorSpec
 
 
@@ -51,14 +53,9 @@ class CheckedModel:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], folder: Path) -> "CheckedModel":
-        """The inverse of `as_json`; raises `ValueError` when a file is not one of `folder` itself."""
-        files = {
-            "path": _file_of(folder, value["path"]),
-            "data_path": _file_of(folder, value["data_path"]) if value["data_path"] else None,
-            "inputs": tuple(TensorSpec.from_json(spec) for spec in value["inputs"]),
-            "outputs": tuple(TensorSpec.from_json(spec) for spec in value["outputs"]),
-        }
-        return cls(**{**value, **files})
+        """The inverse of `as_json`; raises `ValueError` for a wrong type, or a file that `folder` does not hold."""
+        files = {name: _file_of(folder, value[name]) for name in ("path", "data_path") if value[name] is not None}
+        return TypeAdapter(cls).validate_python({**value, **files})
 
 
 @dataclass(frozen=True)
@@ -102,14 +99,8 @@ class CheckedDataset:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], folder: Path) -> "CheckedDataset":
-        """The inverse of `as_json`; raises `ValueError` when the file is not one of `folder` itself."""
-        names = value["class_names"]
-        parts = {
-            "path": _file_of(folder, value["path"]),
-            "arrays": tuple(ArraySpec.from_json(spec) for spec in value["arrays"]),
-            "class_names": tuple(names) if names is not None else None,
-        }
-        return cls(**{**value, **parts})
+        """The inverse of `as_json`; raises `ValueError` for a wrong type, or a file that `folder` does not hold."""
+        return TypeAdapter(cls).validate_python({**value, "path": _file_of(folder, value["path"])})
 
 
 def _file_of(folder: Path, name: str) -> Path:

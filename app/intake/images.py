@@ -129,13 +129,17 @@ def _opened(upload: ZipUpload, name: str) -> Image.Image:
         content = BytesIO(member.read(MAX_IMAGE_BYTES))
     try:
         image = Image.open(content, formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise InvalidDataset(_too_many_pixels(name)) from error
     except _BROKEN as error:
         raise InvalidDataset(f"image {name[-80:]!r} is damaged, or not of a format its ending says") from error
     if image.width * image.height > MAX_PIXELS:
-        raise InvalidDataset(
-            f"image {name[-80:]!r} is {image.width} x {image.height} pixels; at most {MAX_PIXELS} are accepted"
-        )
+        raise InvalidDataset(_too_many_pixels(name))
     return image
+
+
+def _too_many_pixels(name: str) -> str:
+    return f"image {name[-80:]!r} has more pixels than the {MAX_PIXELS} that are accepted"
 
 
 def _sample(image: Image.Image, name: str, size: tuple[int, int], wanted: ImagePreprocess) -> Array:
@@ -151,14 +155,21 @@ def _sample(image: Image.Image, name: str, size: tuple[int, int], wanted: ImageP
     if wanted.color == "BGR":
         pixels = pixels[:, :, ::-1]
     if wanted.dtype == "float32":
-        pixels = pixels.astype(np.float32) * np.float32(wanted.scale)
-        if wanted.mean is not None:
-            pixels = pixels - np.array(wanted.mean, np.float32)
-        if wanted.std is not None:
-            pixels = pixels / np.array(wanted.std, np.float32)
-        if not np.isfinite(pixels).all():
-            raise InvalidDataset("scale, mean and std lead to infinite values", field="preprocess")
+        pixels = _normalised(pixels, wanted)
     return pixels.transpose(2, 0, 1) if wanted.layout == "NCHW" else pixels
+
+
+def _normalised(pixels: Array, wanted: ImagePreprocess) -> Array:
+    """Bytes `(height, width, channels)` as float32, scaled, then shifted and divided by channel."""
+    with np.errstate(all="ignore"):
+        values: Array = pixels.astype(np.float32) * np.float32(wanted.scale)
+        if wanted.mean is not None:
+            values = values - np.array(wanted.mean, np.float32)
+        if wanted.std is not None:
+            values = values / np.array(wanted.std, np.float32)
+    if not np.isfinite(values).all():
+        raise InvalidDataset("scale, mean and std lead to infinite values", field="preprocess")
+    return values
 
 
 def _resized(image: Image.Image, name: str, size: tuple[int, int], wanted: ImagePreprocess) -> Image.Image:

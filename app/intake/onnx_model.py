@@ -99,6 +99,8 @@ def _parsed(source: Path) -> ModelProto:
     try:
         model = ModelProto.FromString(content)
     except DecodeError as error:
+        if "alloc" in str(error):
+            raise MemoryError from error
         raise InvalidModel(_why_unreadable(content, error)) from error
     if len(UnknownFieldSet(model)):
         raise InvalidModel("the file is not an ONNX model, or one with other bytes before or after it")

@@ -9,9 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from pydantic import BaseModel, ConfigDict
 
 import app
 from app import errors
@@ -23,7 +27,7 @@ __all__ = ["CheckedDataset", "CheckedModel", "Limits", "inspect_dataset", "inspe
 
 log = logging.getLogger(__name__)
 
-MAX_PREPROCESS_BYTES = 1024**2
+MAX_PREPROCESS_CHARACTERS = 1024**2
 MAX_ANSWER_BYTES = 8 * 1024**2
 #: Between the end of the answer and the end of the process, in which gigabytes may have to be freed.
 _EXIT_SECONDS = 10
@@ -41,8 +45,10 @@ def inspect_model(source: Path, filename: str, folder: Path, limits: Limits) -> 
     Blocks for up to `limits.seconds`. Raises `InvalidModel` for anything that is not a model that can be served,
     also when checking it crashes or takes too long; `TooLarge`, and `NoSpace`.
     """
-    answer = _ask("model", source, filename, folder, limits, None, InvalidModel)
-    return CheckedModel.from_json(answer, folder.absolute())
+    child = _Child("model", InvalidModel, folder.absolute(), limits)
+    answer = child.ask(source, filename, None)
+    with child.refused_if_nonsense():
+        return CheckedModel.from_json(answer, folder.absolute())
 
 
 def inspect_dataset(
@@ -52,39 +58,90 @@ def inspect_dataset(
 
     `preprocess` is the JSON that came with it. Raises `InvalidDataset` with the field `file` or `preprocess`.
     """
-    if preprocess is not None and len(preprocess.encode("utf-8", "replace")) > MAX_PREPROCESS_BYTES:
-        raise InvalidDataset(f"preprocess is over {MAX_PREPROCESS_BYTES} bytes", field="preprocess")
-    answer = _ask("dataset", source, filename, folder, limits, preprocess, InvalidDataset)
-    return CheckedDataset.from_json(answer, folder.absolute())
+    if preprocess is not None and len(preprocess) > MAX_PREPROCESS_CHARACTERS:
+        raise InvalidDataset(f"preprocess has over {MAX_PREPROCESS_CHARACTERS} characters", field="preprocess")
+    child = _Child("dataset", InvalidDataset, folder.absolute(), limits)
+    answer = child.ask(source, filename, preprocess)
+    with child.refused_if_nonsense():
+        return CheckedDataset.from_json(answer, folder.absolute())
 
 
-def _ask(
-    kind: str,
-    source: Path,
-    filename: str,
-    folder: Path,
-    limits: Limits,
-    preprocess: str | None,
-    refusal: Refusal,
-) -> dict[str, Any]:
-    request = {
-        "kind": kind,
-        "source": str(source.absolute()),
-        "filename": filename,
-        "folder": str(folder.absolute()),
-        "preprocess": preprocess,
-        "seconds": limits.seconds,
-        "unpacked_bytes": limits.unpacked_bytes,
-        "address_space_bytes": _address_space(source, filename),
-    }
-    answer = _run(request, folder.absolute(), limits.seconds, kind, refusal)
-    if "error" in answer:
-        raise _error(answer, refusal)
-    if "defect" in answer:
-        log.error("checking an uploaded %s failed:\n%s", kind, answer["defect"])
-        raise refusal(f"the file cannot be read as a {kind}: it is damaged, or uses a feature that is not supported")
-    checked: dict[str, Any] = answer["checked"]
-    return checked
+class _Answer(BaseModel):
+    """What a child may say: what it found, the error for the client, or what went wrong with itself."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    checked: dict[str, Any] | None = None
+    error: str | None = None
+    detail: str = ""
+    field: str | None = None
+    defect: str | None = None
+
+
+@dataclass(frozen=True)
+class _Child:
+    """One inspection of a `kind` of upload, in a process of its own; whatever goes wrong there is a `refusal`."""
+
+    kind: str
+    refusal: Refusal
+    folder: Path
+    limits: Limits
+
+    def ask(self, source: Path, filename: str, preprocess: str | None) -> dict[str, Any]:
+        """What the child found; raises the error it answers with, or the refusal when it gives no good answer."""
+        request = {
+            "kind": self.kind,
+            "source": str(source.absolute()),
+            "filename": filename,
+            "folder": str(self.folder),
+            "preprocess": preprocess,
+            "seconds": self.limits.seconds,
+            "unpacked_bytes": self.limits.unpacked_bytes,
+            "address_space_bytes": _address_space(source, filename),
+        }
+        content = self._run(request)
+        with self.refused_if_nonsense():
+            answer = _Answer.model_validate_json(content)
+            error = _error(answer)
+        if error is not None:
+            raise error
+        if answer.checked is None:
+            log.error("checking an uploaded %s failed:\n%s", self.kind, answer.defect)
+            raise self._unreadable("it is damaged, or uses a feature that is not supported")
+        return answer.checked
+
+    @contextmanager
+    def refused_if_nonsense(self) -> Iterator[None]:
+        """Errors of decoding an answer become the refusal: hostile bytes may have taken the child over."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError) as error:
+            log.warning("the process checking an uploaded %s gave no valid answer: %s", self.kind, error)
+            raise self._unreadable("it is damaged") from error
+
+    def _run(self, request: dict[str, Any]) -> bytes:
+        """Start the child, and wait for all that it answers and for its end."""
+        child = _started(request, self.folder)
+        assert child.stdout is not None
+        with child.stdout as stdout:
+            try:
+                content = _read_until(stdout, time.monotonic() + self.limits.seconds)
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise self.refusal(f"the {self.kind} has too many, or too long, names to be served")
+                status = child.wait(timeout=_EXIT_SECONDS)
+            except (TimeoutError, subprocess.TimeoutExpired):
+                raise self.refusal(
+                    f"the {self.kind} could not be checked within {self.limits.seconds:g} seconds"
+                ) from None
+            finally:
+                _end(child)
+        if status != 0:
+            log.warning("the process checking an uploaded %s ended with status %d", self.kind, status)
+            raise self._unreadable("reading it crashes, or takes too much memory")
+        return content
+
+    def _unreadable(self, reason: str) -> OctetError:
+        return self.refusal(f"the file cannot be read as a {self.kind}: {reason}")
 
 
 def _address_space(source: Path, filename: str) -> int:
@@ -94,13 +151,12 @@ def _address_space(source: Path, filename: str) -> int:
     return _SPACE_BASE_BYTES + _SPACE_TIMES * min(reach, _SPACE_COUNTED_BYTES)
 
 
-def _run(request: dict[str, Any], folder: Path, seconds: float, kind: str, refusal: Refusal) -> dict[str, Any]:
-    """The child's answer; the refusal when it crashes, takes too long, or answers nonsense."""
+def _started(request: dict[str, Any], folder: Path) -> subprocess.Popen[bytes]:
     # A file, not a pipe, for the request: writing it can never wait for a child that does not read.
     with tempfile.TemporaryFile(dir=folder) as stdin:
         stdin.write(json.dumps(request).encode())
         stdin.seek(0)
-        child = subprocess.Popen(
+        return subprocess.Popen(
             # -P: `folder` holds files of strangers and is the working directory, so nothing is imported from it.
             [sys.executable, "-P", "-m", "app.intake.child"],
             stdin=stdin,
@@ -111,19 +167,6 @@ def _run(request: dict[str, Any], folder: Path, seconds: float, kind: str, refus
             close_fds=True,
             start_new_session=True,
         )
-    assert child.stdout is not None
-    with child.stdout as stdout:
-        try:
-            content = _read_until(stdout, time.monotonic() + seconds)
-            status = child.wait(timeout=_EXIT_SECONDS)
-        except (TimeoutError, subprocess.TimeoutExpired):
-            raise refusal(f"the {kind} could not be checked within {seconds:g} seconds") from None
-        finally:
-            _end(child)
-    if status != 0:
-        log.warning("the process checking an uploaded %s ended with status %d", kind, status)
-        raise refusal(f"the file cannot be read as a {kind}: reading it crashes, or takes too much memory")
-    return _parsed(content, kind, refusal)
 
 
 def _read_until(stdout: IO[bytes], deadline: float) -> bytes:
@@ -149,22 +192,15 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _parsed(content: bytes, kind: str, refusal: Refusal) -> dict[str, Any]:
-    if len(content) > MAX_ANSWER_BYTES:
-        raise refusal(f"the {kind} has too many, or too long, names to be served")
-    try:
-        answer: dict[str, Any] = json.loads(content)
-    except ValueError:
-        log.warning("the process checking an uploaded %s gave no readable answer", kind)
-        raise refusal(f"the file cannot be read as a {kind}") from None
-    return answer
-
-
-def _error(answer: dict[str, Any], refusal: Refusal) -> OctetError:
+def _error(answer: _Answer) -> OctetError | None:
     """The child's error, of the same class; its constructor is passed over, since the sentence is complete."""
-    kind = getattr(errors, answer["error"], refusal)
-    error: OctetError = kind.__new__(kind)
-    OctetError.__init__(error, answer["detail"], field=answer["field"])
+    if answer.error is None:
+        return None
+    kind = getattr(errors, answer.error, None)
+    if not (isinstance(kind, type) and issubclass(kind, OctetError)):
+        raise ValueError(f"{answer.error!r} is not an error of ours")
+    error = kind.__new__(kind)
+    OctetError.__init__(error, answer.detail, field=answer.field)
     return error
 
 

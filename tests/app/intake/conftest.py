@@ -34,6 +34,11 @@ class Room:
     def dataset(self, filename: str, content: bytes, preprocess: str | None = None) -> CheckedDataset:
         return check_dataset(self.upload(content), filename, self.folder, self.limits, preprocess)
 
+    def clear(self) -> None:
+        """Empty the scratch folder, for the next upload."""
+        for path in self.folder.iterdir():
+            path.unlink()
+
     def outside(self) -> dict[str, str]:
         """Every file beside the scratch folder and the upload, with the digest of its content."""
         return {
