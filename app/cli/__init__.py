@@ -8,7 +8,10 @@ import typer
 from rich.console import Console
 
 from app import __version__
-from app.cli import client, demo, operations, processes
+from app.cli.client import compare, download, infer, jobs, quantize, upload
+from app.cli.demo import demo
+from app.cli.operations import config, health, migrate
+from app.cli.processes import gateway, serve, worker
 from app.errors import OctetError
 
 app = typer.Typer(
@@ -36,9 +39,9 @@ def _root(
 
 
 _COMMANDS: dict[str, list[Callable[..., None]]] = {
-    "Run": [processes.serve, demo.demo, processes.gateway, processes.worker],
-    "Use": [client.upload, client.quantize, client.jobs, client.compare, client.infer, client.download],
-    "Operate": [operations.migrate, operations.config, operations.health],
+    "Run": [serve, demo, gateway, worker],
+    "Use": [upload, quantize, jobs, compare, infer, download],
+    "Operate": [migrate, config, health],
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:

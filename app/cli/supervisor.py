@@ -143,6 +143,15 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise _Terminated
 
 
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    try:
+        _bindable(host, port)
+    except Conflict:
+        return False
+    return True
+
+
 def _bindable(host: str, port: int) -> int:
     """The port, or a free one for 0."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

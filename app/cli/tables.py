@@ -1,0 +1,83 @@
+"""Tables for a terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+Row = dict[str, Any]
+
+_STATE_STYLES = {"succeeded": "green", "failed": "red", "running": "yellow", "cancelled": "dim"}
+
+
+def comparison(model: str, rows: Sequence[Row], width: int) -> Table:
+    """The variants of `model`, one a row; what was not measured is a dash. A wide terminal is shown more columns."""
+    wide = width >= 120
+    several = len({row["revision"] for row in rows}) > 1
+    table = Table(title=f"{model}: variants, measured on this machine", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("variant", no_wrap=True)
+    headings = ["size", "", "accuracy", "agreement", "p50 ms", "p95 ms", "speedup"]
+    headings = [*(["revision"] if several else []), *(["version"] if wide else []), *headings]
+    headings += ["95% interval", "cosine", "SQNR dB", "verdict"] if wide else []
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        cells = {"revision": str(row["revision"]), "version": str(row["version"]), **_figures(row)}
+        table.add_row(_name(row), *(cells[heading] for heading in headings))
+    return table
+
+
+def _name(row: Row) -> Text:
+    return Text(row["variant"] + (" *" if row["default"] else ""), style="bold" if row["default"] else "")
+
+
+def _figures(row: Row) -> dict[str, str]:
+    latency = row["latency_ms"] or {}
+    interval = "–" if row["speedup"] is None else f"{row['speedup_low']:.2f}–{row['speedup_high']:.2f}"
+    return {
+        "size": f"{row['size_bytes'] / 1e6:.2f} MB",
+        "": f"{row['size_ratio']:.0%}",
+        "accuracy": percent(row["accuracy"]),
+        "agreement": percent(row["agreement"]),
+        "p50 ms": number(latency.get("p50"), 3),
+        "p95 ms": number(latency.get("p95"), 3),
+        "speedup": "–" if row["speedup"] is None else f"{row['speedup']:.2f}x",
+        "95% interval": interval,
+        "cosine": number(row["cosine"], 4),
+        "SQNR dB": number(row["sqnr_db"], 1),
+        "verdict": row["verdict"] or "–",
+    }
+
+
+def footnote(rows: Sequence[Row]) -> str:
+    """What the figures were measured on."""
+    measured = [row for row in rows if row["samples"]]
+    if not measured:
+        return "* answers when no variant is named. No dataset: accuracy and agreement were not measured."
+    samples, dataset = measured[-1]["samples"], measured[-1]["dataset"]
+    return (
+        f"* answers when no variant is named. Accuracy, and agreement with the original's top-1, on {samples} samples"
+        f" of '{dataset}' that calibration never saw. Latency of one sample, original and variant in turn."
+    )
+
+
+def jobs(rows: Sequence[Row]) -> Table:
+    """Jobs, one a row."""
+    table = Table("job", "model", "variant", "method", "state", "stage", header_style="bold")
+    table.add_column("progress", justify="right")
+    table.add_column("error", overflow="fold")
+    for row in rows:
+        state = Text(row["state"], style=_STATE_STYLES.get(row["state"], ""))
+        cells = [Text(str(row[name])) for name in ("id", "model", "variant", "method")]
+        table.add_row(*cells, state, row["stage"], f"{row['progress']:.0%}", Text(row["error"] or ""))
+    return table
+
+
+def number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"
