@@ -16,9 +16,9 @@ def comparison(model: str, rows: Sequence[Row], width: int) -> Table:
     """The variants of `model`, one a row; what was not measured is a dash. A wide terminal is shown more columns."""
     wide = width >= 120
     several = len({row["revision"] for row in rows}) > 1
-    table = Table(title=f"{model}: variants, measured on this machine", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=f"{model}: variants, measured on this machine", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("variant", no_wrap=True)
-    headings = ["size", "", "accuracy", "agreement", "p50 ms", "p95 ms", "speedup"]
+    headings = ["size", "", "accuracy", "agreement", "p50", "p95", "speedup"]
     headings = [*(["revision"] if several else []), *(["version"] if wide else []), *headings]
     headings += ["95% interval", "cosine", "SQNR dB", "verdict"] if wide else []
     for heading in headings:
@@ -41,8 +41,8 @@ def _figures(row: Row) -> dict[str, str]:
         "": f"{row['size_ratio']:.0%}",
         "accuracy": percent(row["accuracy"]),
         "agreement": percent(row["agreement"]),
-        "p50 ms": number(latency.get("p50"), 3),
-        "p95 ms": number(latency.get("p95"), 3),
+        "p50": number(latency.get("p50"), 3),
+        "p95": number(latency.get("p95"), 3),
         "speedup": "–" if row["speedup"] is None else f"{row['speedup']:.2f}x",
         "95% interval": interval,
         "cosine": number(row["cosine"], 4),
@@ -59,7 +59,7 @@ def footnote(rows: Sequence[Row]) -> str:
     samples, dataset = measured[-1]["samples"], measured[-1]["dataset"]
     return (
         f"* answers when no variant is named. Accuracy, and agreement with the original's top-1, on {samples} samples"
-        f" of '{dataset}' that calibration never saw. Latency of one sample, original and variant in turn."
+        f" of '{dataset}' that calibration never saw. Latency of one sample in ms, original and variant in turn."
     )
 
 

@@ -125,7 +125,7 @@ def open_zip(
     with _refused_as(refusal, "the file is not a readable zip archive: it is truncated or damaged"):
         archive = zipfile.ZipFile(source)
     with archive:
-        members = [info for info in archive.infolist() if not info.is_dir()]
+        members = [info for info in archive.infolist() if not info.filename.endswith("/")]
         if len(members) > max_members:
             raise TooLarge(f"the archive holds more than {max_members} files", field="file")
         for info in members:
@@ -194,6 +194,10 @@ def _tar_members(source: Path, limits: Limits, refusal: Refusal) -> Iterator[tup
             content = archive.extractfile(info)
             assert content is not None
             yield name, _Counted(content, name, allowance, refusal)
+        # On to the end of the file, where gzip keeps the checksum.
+        assert archive.fileobj is not None
+        while rest := archive.fileobj.read(CHUNK_BYTES):
+            allowance.take(len(rest))
 
 
 def _check_zip_member(info: zipfile.ZipInfo, refusal: Refusal, plain_names: bool) -> None:
