@@ -1,3 +1,4 @@
+import gzip
 import io
 import stat
 import tarfile
@@ -40,10 +41,21 @@ def _damaged_zip() -> bytes:
     return bytes(content)
 
 
-def _renamed_in_central_directory() -> bytes:
-    content = zip_of({"aaaa": b"x"})
-    last = content.rindex(b"aaaa")
-    return content[:last] + b"../b" + content[last + 4 :]
+def _damaged_gzip() -> bytes:
+    """One bit of stored content is another: only the checksum at the end of the stream tells."""
+    content = bytearray(gzip.compress(tar_of({"a.onnx": b"A" * 1000}), compresslevel=0))
+    content[600] ^= 1
+    return bytes(content)
+
+
+def _renamed_in_central_directory(name: bytes = b"../b") -> bytes:
+    """A member that bears another name where the archive lists it."""
+    content = bytearray(zip_of({"aaaa": b"x"}))
+    at = content.rindex(b"aaaa")
+    content[at : at + 4] = name
+    content[at - 18 : at - 16] = len(name).to_bytes(2, "little")
+    content[-10:-6] = (46 + len(name)).to_bytes(4, "little")
+    return bytes(content)
 
 
 def _encrypted_zip() -> bytes:
@@ -115,6 +127,9 @@ def _link_then_write() -> bytes:
         ("m.tar", _tar_with_twins(), "two members"),
         ("m.tar", tar_of(FILES)[:3000], "truncated or damaged"),
         ("m.tar", zip_of(FILES), "truncated or damaged"),
+        ("m.tar.gz", _damaged_gzip(), "truncated or damaged"),
+        ("m.tar.gz", tar_of(FILES, mode="w:gz")[:-4], "truncated or damaged"),
+        ("m.zip", _renamed_in_central_directory(b""), "plain relative path|damaged"),
         ("m.tar.gz", tar_of(FILES, mode="w:gz")[:100], "truncated or damaged"),
     ],
 )
