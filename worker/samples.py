@@ -89,18 +89,21 @@ def made_up(model: LoadedModel, *, seed: int) -> Feeds:
 
     Raises `JobFailed` when it runs none that we can think of.
     """
-    refusal: Invalid | None = None
+    refusal = "it has no input"
     for extent in _MADE_UP_EXTENTS:
         feeds = {spec.name: _made_up_array(spec, extent, seed) for spec in model.inputs}
         try:
-            model.run(feeds)
+            answers = model.run(feeds)
         except Invalid as error:
-            refusal = error
-        else:
+            refusal = error.detail
+            continue
+        # Convolutions of an input that is too small may leave nothing of it, and no error.
+        if all(answer.size for answer in answers):
             return feeds
+        refusal = "its answer to them is empty"
     raise JobFailed(
         "without a dataset the variant is checked on made-up inputs, and the model refuses all that were tried"
-        f" ({refusal.detail if refusal else 'it has no input'}); name a dataset"
+        f" ({refusal}); name a dataset"
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.engines import ENGINES
 from app.errors import JobFailed
 from worker import onnx_files
-from worker.calibration.observers import observe
+from worker.calibration.observers import SCALARS, observe
 from worker.calibration.ranges import ActivationRange
 from worker.samples import Feeder, Indices
 
@@ -42,7 +42,7 @@ def collect(
     highest = np.full(len(tensors), -np.inf)
     batches = feeder.batch_count(len(indices))
     for done, batch in enumerate(feeder.batches(indices), start=1):
-        scalars = np.array(loaded.run(batch.feeds), np.float64).reshape(2, len(tensors))
+        scalars = np.array(loaded.run(batch.feeds), np.float64).reshape(SCALARS, len(tensors))
         _check_finite(scalars, tensors)
         np.minimum(lowest, scalars[0], out=lowest)
         np.maximum(highest, scalars[1], out=highest)
@@ -51,7 +51,9 @@ def collect(
 
 
 def _check_finite(scalars: NDArray[np.float64], tensors: Sequence[str]) -> None:
-    bad = np.flatnonzero(~np.isfinite(scalars).all(axis=0))
+    # A sum may overflow where no value is infinite.
+    lowest, highest, total = scalars
+    bad = np.flatnonzero(~np.isfinite(lowest) | ~np.isfinite(highest) | np.isnan(total))
     if bad.size:
         raise JobFailed(
             f"on the calibration samples, tensor '{tensors[bad[0]]}' of the model takes values that are not finite;"

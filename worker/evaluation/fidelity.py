@@ -37,7 +37,8 @@ class SignalAndNoise:
     def add(self, reference: FloatArray, quantized: FloatArray) -> None:
         """Raises `NotFinite` when either array holds NaN or infinity."""
         signal = reference.astype(np.float64).ravel()
-        error = signal - quantized.astype(np.float64).ravel()
+        with np.errstate(invalid="ignore"):
+            error = signal - quantized.astype(np.float64).ravel()
         added_signal, added_noise = float(signal @ signal), float(error @ error)
         if not (math.isfinite(added_signal) and math.isfinite(added_noise)):
             raise NotFinite("the signal-to-noise ratio is defined for finite values only")

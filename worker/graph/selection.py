@@ -17,8 +17,8 @@ _COMPUTE = {"Conv", "MatMul", "Gemm"}
 # values are FP32, which costs a conversion and spares its result the rounding: in a transformer that is everything
 # but the matrix products.
 _FOLLOWING = {
-    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Mul", "Pad",
-    "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Mul", "Relu",
+    "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
 }  # fmt: skip
 
 # Embeddings smaller than this are not worth the nodes around them.
@@ -179,9 +179,7 @@ class _View:
             # The writer renames its input away, which a subgraph would not notice.
             return node.input[0] not in self._read_inside and self._range_holds_zero(node)
         if node.op_type == "Resize":
-            return _text(node, "mode", "nearest") in {"nearest", "linear"}
-        if node.op_type == "Pad":
-            return _text(node, "mode", "constant") == "constant"
+            return _text(node, "mode", "nearest") == "nearest"
         # The second output of MaxPool, if any, is positions.
         return node.op_type != "MaxPool" or len(node.output) == 1
 
