@@ -188,17 +188,25 @@ def _overall(channel: Channel) -> Progress:
     return progress
 
 
+_OUT_OF_MEMORY = "the job ran out of memory; a worker with more of it, or a smaller model, would do"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's own error, or the runtime's, which has no class of its own."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("Failed to allocate memory", "bad_alloc", "bad allocation")
+    )
+
+
 def main(folder: Path, channel: Channel) -> int:
     """Do the job in `folder`, tell how it ends, and return the exit code."""
     try:
         outcome = run(JobSpec.read(folder), folder, _overall(channel))
     except OctetError as error:
         message = error.detail
-    except MemoryError:
-        message = "the job ran out of memory; a worker with more of it, or a smaller model, would do"
     except Exception as error:  # noqa: BLE001 - the last handler: the parent must hear of anything
         traceback.print_exc()
-        message = f"internal error: {type(error).__name__}: {error}"
+        message = _OUT_OF_MEMORY if _is_out_of_memory(error) else f"internal error: {type(error).__name__}: {error}"
     else:
         channel.send({"outcome": outcome.model_dump(mode="json")})
         return 0
