@@ -5,11 +5,14 @@ companion files are read by us alone, at places that were checked; the names the
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-from onnx import ModelProto, TensorProto
+from google.protobuf.message import Message
+from onnx import GraphProto, ModelProto, TensorProto
 
 from app.errors import InvalidModel
 from app.intake.onnx_tensors import ExternalTensor
@@ -25,20 +28,24 @@ MIN_EXTERNAL_BYTES = 1024
 ALIGNMENT = 4096
 _CHUNK_BYTES = 8 * 1024**2
 
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
 
 def write_canonical(
     model: ModelProto, external: Sequence[ExternalTensor], model_bytes: int, folder: Path
 ) -> tuple[Path, Path | None]:
     """Write `model`, its `external` tensors included, into `folder`; `model_bytes` is its size without them.
 
-    `external` is in the order of `walk`. Returns the `.onnx` and, if there had to be one, its data file. Changes
-    `model` to what was written. The same model gives the same bytes, whatever its companion files were called.
+    `external` is in the order of `walk`. Returns the `.onnx` and, if there had to be one, its data file. The same
+    model gives the same bytes, whatever its companion files were called. Bytes of initializers are streamed; those
+    of other tensors, which are small in any real model, are put into `model`.
     """
     path = folder / MODEL_FILE
     if model_bytes + sum(each.length for each in external) <= EMBED_LIMIT:
         for each in external:
-            _embed(each)
-        path.write_bytes(model.SerializeToString(deterministic=True))
+            if not each.in_main_graph:
+                _embed(each)
+        _write_embedded(model, external, path)
         return path, None
     for each in external:
         if not each.is_initializer or each.length < MIN_EXTERNAL_BYTES:
@@ -52,6 +59,74 @@ def write_canonical(
         )
     path.write_bytes(serialized)
     return path, folder / DATA_FILE
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A serialized initializer: all fields but `raw_data`, which `payload` gives in chunks."""
+
+    head: bytes
+    payload: Callable[[], Iterable[bytes]]
+    payload_bytes: int
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + len(self.payload_prefix) + self.payload_bytes
+
+    @property
+    def payload_prefix(self) -> bytes:
+        return _prefix(TensorProto.RAW_DATA_FIELD_NUMBER, self.payload_bytes) if self.payload_bytes else b""
+
+
+def _write_embedded(model: ModelProto, external: Sequence[ExternalTensor], path: Path) -> None:
+    """Write `model` as one protobuf, the bytes of its initializers straight from where they lie.
+
+    Serializing a model that holds them all would take three times their size in memory.
+    """
+    waiting = iter([each for each in external if each.in_main_graph])
+    pieces = [
+        _piece(tensor, next(waiting) if tensor.data_location == TensorProto.EXTERNAL else None)
+        for tensor in model.graph.initializer
+    ]
+    prefixes = [_prefix(GraphProto.INITIALIZER_FIELD_NUMBER, piece.size) for piece in pieces]
+    graph = _without(model.graph, {"initializer"}).SerializeToString(deterministic=True)
+    size = len(graph) + sum(len(prefix) + piece.size for prefix, piece in zip(prefixes, pieces, strict=True))
+    with path.open("xb") as out:
+        out.write(_without(model, {"graph"}).SerializeToString(deterministic=True))
+        out.write(_prefix(ModelProto.GRAPH_FIELD_NUMBER, size) + graph)
+        for prefix, piece in zip(prefixes, pieces, strict=True):
+            out.write(prefix + piece.head + piece.payload_prefix)
+            out.writelines(piece.payload())
+
+
+def _piece(tensor: TensorProto, external: ExternalTensor | None) -> _Piece:
+    head = _without(tensor, {"raw_data", "external_data", "data_location"}).SerializeToString(deterministic=True)
+    if external is not None:
+        return _Piece(head, partial(_chunks, external), external.length)
+    return _Piece(head, lambda: [tensor.raw_data], len(tensor.raw_data))
+
+
+def _without(message: AnyMessage, left_out: set[str]) -> AnyMessage:
+    """A copy of `message` that lacks some fields; its other fields are repeated ones or scalars."""
+    copy = type(message)()
+    for field, value in message.ListFields():
+        if field.name in left_out:
+            continue
+        if field.is_repeated:
+            getattr(copy, field.name).MergeFrom(value)
+        else:
+            setattr(copy, field.name, value)
+    return copy
+
+
+def _prefix(field_number: int, length: int) -> bytes:
+    """Protobuf's tag and length of a field of `length` bytes."""
+    return _varint(field_number << 3 | 2) + _varint(length)
+
+
+def _varint(number: int) -> bytes:
+    septets = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([septet | 0x80 for septet in septets[:-1]] + septets[-1:])
 
 
 def _embed(external: ExternalTensor) -> None:

@@ -70,10 +70,14 @@ _COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 
 @dataclass(frozen=True)
 class ExternalTensor:
-    """A tensor whose `length` bytes lie at `offset` of `source`, a companion file of the upload."""
+    """A tensor whose `length` bytes lie at `offset` of `source`, a companion file of the upload.
+
+    It may be the initializer of any graph, or of the model's main graph.
+    """
 
     tensor: TensorProto
     is_initializer: bool
+    in_main_graph: bool
     source: Path
     offset: int
     length: int
@@ -138,7 +142,11 @@ class TensorChecker:
                 f"the model's external data comes to more than the {self._limits.unpacked_bytes} bytes allowed here",
                 field="file",
             )
-        self.external.append(ExternalTensor(tensor, found.is_initializer, source, offset, length))
+        self.external.append(
+            ExternalTensor(
+                tensor, found.is_initializer, found.is_initializer and len(found.ancestors) == 2, source, offset, length
+            )
+        )
 
     def _check_sparse(self, sparse: SparseTensorProto, found: Found) -> None:
         """The values and indices are checked as the tensors they are; here, what they unfold to."""

@@ -15,7 +15,7 @@ from app.intake.artifacts import Limits
 from tests import graphs
 from tests.app.intake.archives import tar_of, tar_with, zip_of, zip_with_link
 from tests.app.intake.conftest import Room
-from tests.app.intake.test_onnx_model import relu
+from tests.app.intake.test_onnx_model import nested_ifs, relu
 
 FEED = {"x": np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)}
 
@@ -302,3 +302,28 @@ def test_a_constant_with_external_data_is_embedded(room: Room) -> None:
     kept = onnx.load(checked.path, load_external_data=False).graph.node[0].attribute[0].t
     assert kept.data_location == TensorProto.DEFAULT
     np.testing.assert_array_equal(numpy_helper.to_array(kept), values)
+
+
+def test_all_else_in_a_model_survives_being_written_anew(room: Room) -> None:
+    model = ModelProto.FromString(nested_ifs(2).SerializeToString())
+    model.producer_name, model.doc_string, model.model_version = "someone", "äöü", 3
+    model.metadata_props.add(key="author", value="x" * 300)
+    model.functions.append(
+        helper.make_function("f", "F", ["a"], ["b"], [helper.make_node("Identity", ["a"], ["b"])], model.opset_import)
+    )
+    whole = [
+        numpy_helper.from_array(np.arange(7, dtype=np.int64), "held"),
+        TensorProto(name="typed", data_type=TensorProto.FLOAT, dims=[2], float_data=[1, 2]),
+        TensorProto(name="none", data_type=TensorProto.FLOAT, dims=[0]),
+        TensorProto(name="text", data_type=TensorProto.STRING, dims=[1], string_data=[b"x"]),
+        numpy_helper.from_array(np.arange(300, dtype=np.uint8), "moved"),
+    ]
+    inner = model.graph.node[0].attribute[0].g
+    inner.initializer.append(numpy_helper.from_array(np.arange(9, dtype=np.float32), "inner"))
+    model.graph.initializer.extend(whole)
+    expected = model.SerializeToString(deterministic=True)
+    data = whole[-1].raw_data + inner.initializer[0].raw_data
+    for tensor, offset in ((model.graph.initializer[-1], 0), (inner.initializer[0], 300)):
+        point(tensor, location="w", offset=offset).ClearField("raw_data")
+    checked = room.model("m.zip", zip_of({"m.onnx": model.SerializeToString(), "w": data}))
+    assert onnx.load(checked.path).SerializeToString(deterministic=True) == expected
