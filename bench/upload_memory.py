@@ -88,9 +88,8 @@ def measure(folder: Path, size_bytes: int) -> None:
         seconds = time.perf_counter() - started
         watch.stop()
         print(f"upload of {model.stat().st_size / MIB:.0f} MiB: status {answer.status_code} in {seconds:.1f} s")
-        print(
-            f"gateway before {before / MIB:.1f} MiB, peak {watch.peak / MIB:.1f} MiB: +{(watch.peak - before) / MIB:.1f} MiB"
-        )
+        rise = (watch.peak - before) / MIB
+        print(f"gateway before {before / MIB:.1f} MiB, peak {watch.peak / MIB:.1f} MiB: +{rise:.1f} MiB")
         print(f"inspecting process, peak {watch.children_peak / MIB:.1f} MiB")
     finally:
         service.terminate()

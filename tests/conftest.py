@@ -83,7 +83,7 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     name = f"octet_{time.monotonic_ns()}"
     with psycopg.connect(f"{postgresql_server}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
-    yield f"{postgresql_server}/{name}"
+    return f"{postgresql_server}/{name}"
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ def comparison(model: str, rows: Sequence[Row], width: int) -> Table:
     """The variants of `model`, one a row; what was not measured is a dash. A wide terminal is shown more columns."""
     wide = width >= 120
     several = len({row["revision"] for row in rows}) > 1
-    table = Table(title=f"{model}: variants, measured on this machine", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    title = f"{model}: variants, measured on this machine"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("variant", no_wrap=True)
     headings = ["size", "", "accuracy", "agreement", "p50", "p95", "speedup"]
     headings = [*(["revision"] if several else []), *(["version"] if wide else []), *headings]

@@ -140,9 +140,7 @@ def test_a_model_that_wants_too_much_memory_fails_its_job_clearly(tmp_path: Path
         service.stop()
 
 
-def test_a_running_job_is_cancelled_within_seconds(
-    embedded: Service, model_bytes: bytes, dataset_bytes: bytes
-) -> None:
+def test_a_running_job_is_cancelled_within_seconds(embedded: Service, model_bytes: bytes, dataset_bytes: bytes) -> None:
     prepare(embedded, model_bytes, dataset_bytes)
     job_id = embedded.submit(**SLOW)
     child = running_child(embedded, job_id)
@@ -162,7 +160,7 @@ def test_sigterm_ends_everything_and_gives_the_job_back(
     family = embedded.processes["serve"].family()
     assert len(family) >= 4
     assert embedded.processes["serve"].end() == 0
-    gone, alive = psutil.wait_procs(family, timeout=5)
+    _gone, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
     assert embedded.leftovers() == []
     embedded.start()
@@ -174,7 +172,7 @@ def test_sigterm_ends_everything_and_gives_the_job_back(
 def test_nothing_outlives_a_killed_supervisor(embedded: Service) -> None:
     family = embedded.processes["serve"].family()
     family[0].kill()
-    gone, alive = psutil.wait_procs(family, timeout=20)
+    _gone, alive = psutil.wait_procs(family, timeout=20)
     assert alive == []
 
 

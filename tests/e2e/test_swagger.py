@@ -43,7 +43,9 @@ def _upload(page: Page, model: Path) -> None:
     call.locator('input[type="file"]').set_input_files(model)
     call.locator('tr[data-property-name="name"] input[type="text"]').fill("from-browser")
     call.get_by_role("button", name="Execute").click()
-    expect(call.locator(".live-responses-table tr.response .response-col_status")).to_contain_text("201", timeout=30_000)
+    expect(call.locator(".live-responses-table tr.response .response-col_status")).to_contain_text(
+        "201", timeout=30_000
+    )
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/metrics", "/static/swagger/swagger-ui.css"])

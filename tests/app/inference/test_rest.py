@@ -19,7 +19,9 @@ def model(client: TestClient) -> None:
     upload_model(client, labels='["cat", "dog", "eel", "fox"]')
 
 
-def infer(client: TestClient, message: dict[str, Any], *blobs: bytes, path: str = "/v2/models/linear/infer") -> Response:
+def infer(
+    client: TestClient, message: dict[str, Any], *blobs: bytes, path: str = "/v2/models/linear/infer"
+) -> Response:
     header = json.dumps(message).encode()
     headers = {"Inference-Header-Content-Length": str(len(header))} if blobs else {}
     return client.post(path, content=header + b"".join(blobs), headers=headers)
@@ -224,9 +226,7 @@ def test_a_wrong_byte_count_is_a_400(client: TestClient, size: int, blob: bytes,
 
 @pytest.mark.parametrize("length", ["-1", "abc", "99999999999", "1e3", "99999999999999999999999"])
 def test_a_wrong_header_length_is_a_400(client: TestClient, length: str) -> None:
-    answer = client.post(
-        "/v2/models/linear/infer", content=b"{}", headers={"Inference-Header-Content-Length": length}
-    )
+    answer = client.post("/v2/models/linear/infer", content=b"{}", headers={"Inference-Header-Content-Length": length})
     assert answer.status_code == 400
     assert "Inference-Header-Content-Length" in answer.json()["error"]
 

@@ -24,9 +24,11 @@ def arrays(datatype: str, *, finite: bool) -> st.SearchStrategy[Array]:
     return npst.arrays(dtype, shapes)
 
 
-@given(st.sampled_from([name for name in NUMPY_TYPES if name != "BYTES"]).flatmap(
-    lambda name: st.tuples(st.just(name), arrays(name, finite=False))
-))
+@given(
+    st.sampled_from([name for name in NUMPY_TYPES if name != "BYTES"]).flatmap(
+        lambda name: st.tuples(st.just(name), arrays(name, finite=False))
+    )
+)
 def test_binary_form_round_trips_bit_for_bit(case: tuple[str, Array]) -> None:
     datatype, array = case
     raw = memoryview(bytes(tensors.to_bytes(array)))

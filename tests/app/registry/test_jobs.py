@@ -224,9 +224,7 @@ def test_a_lost_message_is_noticed_but_a_fresh_one_is_not(database: Database, su
         assert jobs.waiting(session, longer_than_seconds=5, limit=0) == []
 
 
-def test_an_idempotency_key_gives_the_same_job_and_refuses_another_request(
-    database: Database, submit: Submit
-) -> None:
+def test_an_idempotency_key_gives_the_same_job_and_refuses_another_request(database: Database, submit: Submit) -> None:
     with database.writing() as session:
         job = submit(session)
         jobs.remember(session, "key", "request", job)

@@ -96,9 +96,7 @@ def test_external_data_is_found_under_its_name_and_nothing_is_left(
         location="weights.bin",
         size_threshold=0,
     )
-    wanted = Artifact(
-        "onnxruntime", kept(blobs, folder / "m.onnx"), kept(blobs, folder / "weights.bin"), "weights.bin"
-    )
+    wanted = Artifact("onnxruntime", kept(blobs, folder / "m.onnx"), kept(blobs, folder / "weights.bin"), "weights.bin")
     (logits,) = pool.get(wanted).run({"x": np.ones((1, 256), np.float32)})
     assert logits.shape == (1, 64)
     assert list((tmp_path / "scratch").iterdir()) == []

@@ -1,0 +1,28 @@
+"""Who may import whom: the contracts are in pyproject.toml."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_layers_hold() -> None:
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+def test_the_gateway_starts_without_the_heavy_libraries() -> None:
+    heavy = ["torch", "scipy", "onnx", "onnxruntime.quantization", "pyarrow", "PIL", "sympy", "worker"]
+    code = f"import sys, app.main; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_command_line_starts_without_the_gateway() -> None:
+    heavy = ["fastapi", "sqlalchemy", "onnxruntime", "celery", "onnx", "uvicorn"]
+    code = f"import sys, app.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
