@@ -23,7 +23,8 @@ class Child:
         self._folder = folder
         self._stderr = (folder / _STDERR).open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker.pipeline", str(folder)],
+            # -P: the folder holds files that strangers named, and must not be where modules are looked for.
+            [sys.executable, "-P", "-m", "worker.pipeline", str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
