@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto, TensorProto
 
@@ -114,6 +115,8 @@ def _without(message: AnyMessage, left_out: set[str]) -> AnyMessage:
             continue
         if field.is_repeated:
             getattr(copy, field.name).MergeFrom(value)
+        elif field.type == FieldDescriptor.TYPE_STRING and not isinstance(value, str):
+            raise InvalidModel(f"the model's {field.name} is not UTF-8 text")
         else:
             setattr(copy, field.name, value)
     return copy

@@ -327,3 +327,12 @@ def test_all_else_in_a_model_survives_being_written_anew(room: Room) -> None:
         point(tensor, location="w", offset=offset).ClearField("raw_data")
     checked = room.model("m.zip", zip_of({"m.onnx": model.SerializeToString(), "w": data}))
     assert onnx.load(checked.path).SerializeToString(deterministic=True) == expected
+
+
+def test_text_that_is_no_text_is_refused(room: Room) -> None:
+    model = relu()
+    model.producer_name = "somebody"
+    model.graph.initializer.append(_external(location="w"))
+    content = model.SerializeToString().replace(b"somebody", b"some\xff\xfe\xfd\xfc")
+    with pytest.raises(InvalidModel, match="producer_name is not UTF-8"):
+        room.model("m.zip", zip_of({"m.onnx": content, "w": bytes(16)}))
