@@ -18,10 +18,6 @@ class ActivationRange:
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low <= self.high):
             raise ValueError(f"[{self.low}, {self.high}] is not a range")
 
-    def joined(self, other: "ActivationRange") -> "ActivationRange":
-        """The smallest range that holds both."""
-        return ActivationRange(min(self.low, other.low), max(self.high, other.high))
-
 
 Ranges = Mapping[str, ActivationRange]
 

@@ -34,8 +34,9 @@ _DEFAULT_DOMAINS = {"", "ai.onnx"}
 class Selection:
     """What to quantize in a graph.
 
-    `nodes`: names. `activations`: tensors whose ranges must be known; `same_range` maps further ones to those whose
-    range is theirs. `left`: why nodes with weights stay in FP32, with their count.
+    `nodes`: names. `computing`: how many of them have integer kernels of weights, without which the rest is in vain.
+    `activations`: tensors whose ranges must be known; `same_range` maps further ones to those whose range is theirs.
+    `left`: why nodes with weights stay in FP32, with their count.
     """
 
     nodes: tuple[str, ...]

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from app.errors import DatasetMismatch, JobFailed
@@ -79,15 +77,6 @@ def test_only_the_upload_remains_in_the_folder(tmp_path: Path) -> None:
     collect(path, ["scores"], {"x": models.normal(4, 3, 8, 8)}, np.arange(4), **_RUN)  # type: ignore[arg-type]
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     np.testing.assert_array_equal(run(path, {"x": models.normal(1, 3, 8, 8)})[0], before[0])
-
-
-_finite = st.floats(-(2.0**100), 2.0**100, width=32)
-
-
-@given(st.lists(_finite, min_size=1, max_size=20), st.lists(_finite, min_size=1, max_size=20))
-def test_joining_ranges_is_the_range_of_both(left: list[float], right: list[float]) -> None:
-    joined = ActivationRange(min(left), max(left)).joined(ActivationRange(min(right), max(right)))
-    assert joined == ActivationRange(min(left + right), max(left + right))
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.0, 0.0), (float("nan"), 1.0), (0.0, float("inf"))])

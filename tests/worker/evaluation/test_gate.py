@@ -42,11 +42,22 @@ def test_another_shape_or_type_does_not(answer: object) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    [TensorSpec("z", "FP32", (-1, 4)), TensorSpec("y", "FP16", (-1, 4)), TensorSpec("y", "FP32", (1, 4))],
+    [TensorSpec("z", "FP32", (-1, 4)), TensorSpec("y", "FP16", (-1, 4)), TensorSpec("y", "FP32", (-1, 5))],
 )
 def test_another_interface_does_not(spec: TensorSpec) -> None:
     with pytest.raises(JobFailed, match="the outputs of the variant are"):
         gate.check(_original(), FakeModel(lambda x: [x], [spec]), _REQUEST)
+
+
+def test_a_dynamic_input_that_became_fixed_does_not() -> None:
+    variant = FakeModel(lambda x: [x])
+    variant.inputs = (TensorSpec("x", "FP32", (1, 4)),)
+    with pytest.raises(JobFailed, match="the inputs of the variant are"):
+        gate.check(_original(), variant, _REQUEST)
+
+
+def test_an_output_of_which_more_is_known_passes() -> None:
+    gate.check(_original(), FakeModel(lambda x: [x], [TensorSpec("y", "FP32", (1, 4))]), _REQUEST)
 
 
 def test_a_refusal_is_given_with_its_reason() -> None:

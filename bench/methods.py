@@ -1,0 +1,174 @@
+"""The table of methods: each of fp16, dynamic and int8 on real models, by the very child process of a job.
+
+`python bench/methods.py [--model M.onnx --dataset D.npz]… [--methods fp16,dynamic,int8] [--threads 1]`
+
+Without arguments: the example that ships, and the models of `../shared/models` where these are. Where `NAME_scores.npy`
+lies beside a dataset `NAME.npz` of sentence pairs (row i and row i + n), the Spearman correlation of the embeddings'
+cosine with the scores is given too, over the pairs of which no sentence calibrated.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.engines import ENGINES
+from app.engines.cpu import this_cpu, usable_cores
+from app.intake.artifacts import Limits
+from app.intake.dataset import check_dataset
+from app.intake.dataset_file import open_dataset
+from app.registry.evaluations import Outcome
+from app.registry.methods import METHODS, checked_options
+from worker.evaluation.split import split
+from worker.job_spec import JobSpec
+from worker.samples import Feeder
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "models"
+
+COLUMNS = (
+    *("model", "variant", "size", "ratio", "top-1", "Spearman", "agreement", "cosine"),
+    *("latency p50 / p95", "speedup [95 %]"),
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    model: Path
+    dataset: Path
+
+    @property
+    def scores(self) -> Path:
+        """Human scores of sentence pairs; it need not exist."""
+        return self.dataset.with_name(f"{self.dataset.stem}_scores.npy")
+
+
+def default_pairs() -> list[Pair]:
+    pairs = [Pair(model, next((ROOT / "examples").glob("*.npz"))) for model in (ROOT / "examples").glob("*.onnx")]
+    pairs += [Pair(model, SHARED / "cifar10_2000.npz") for model in sorted(SHARED.glob("cifar10_*.onnx"))]
+    pairs += [Pair(model, SHARED / "stsb_dev.npz") for model in SHARED.glob("minilm.onnx")]
+    return [pair for pair in pairs if pair.dataset.exists()]
+
+
+def job(pair: Pair, method: str, folder: Path, threads: int) -> Outcome:
+    """Do one job in `folder` as the runner would."""
+    shutil.copy(pair.model, folder / "original.onnx")
+    for data in pair.model.parent.glob(f"{pair.model.name}.data"):
+        shutil.copy(data, folder / data.name)
+    upload = Path(shutil.copy(pair.dataset, folder / f"upload{pair.dataset.suffix}"))
+    check_dataset(upload, upload.name, folder, Limits(seconds=600, unpacked_bytes=2**34))
+    upload.unlink()
+    JobSpec(
+        method=method,
+        options=checked_options(METHODS[method], {}),
+        model="original.onnx",
+        model_digest="",
+        dataset="dataset.npz",
+        dataset_name=pair.dataset.stem,
+        intra_op_threads=threads,
+    ).write(folder)
+    child = subprocess.run(
+        [sys.executable, "-P", "-m", "worker.pipeline", str(folder)], stdin=None, capture_output=True, check=False
+    )
+    last: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
+    if "error" in last:
+        raise SystemExit(f"{pair.model.name} {method}: {last['error']}\n{child.stderr.decode()}")
+    return Outcome.model_validate(last["outcome"])
+
+
+def spearman(pair: Pair, artifact: Path, outcome: Outcome, folder: Path) -> float | None:
+    """100 · Spearman's rank correlation between the cosines of sentence pairs and the scores people gave them."""
+    if not pair.scores.exists():
+        return None
+    scores = np.load(pair.scores)
+    samples = open_dataset(folder / "dataset.npz")
+    made = outcome.report["dataset"]["split"]
+    parts = split(
+        len(samples),
+        seed=made["seed"],
+        calibration_samples=made["calibration_samples"],
+        evaluation_samples=len(samples),
+    )
+    calibrated = np.zeros(len(samples), bool)
+    calibrated[parts.calibration] = True
+    kept = np.flatnonzero(~calibrated[: len(scores)] & ~calibrated[len(scores) :])
+    model = ENGINES["onnxruntime"].load(artifact, intra_op_threads=usable_cores())
+    feeder = Feeder(model.inputs, samples.arrays)
+    first, second = (
+        np.concatenate([model.run(batch.feeds)[0] for batch in feeder.batches(rows, 1)])
+        for rows in (kept, kept + len(scores))
+    )
+    cosines = (first * second).sum(axis=1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+    return 100 * float(np.corrcoef(ranks(cosines), ranks(scores[kept]))[0, 1])
+
+
+def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Ranks from 0, ties sharing the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    middles: NDArray[np.float64] = (ends - counts + ends - 1) / 2
+    return middles[inverse]
+
+
+def row(model: str, variant: str, size: int, outcome: Outcome, quality: float | None, *, original: bool) -> str:
+    figures = outcome.original if original else outcome.variant
+    ratio = size / outcome.report["size"]["original_bytes"]
+    speedup = "1" if original else f"{figures.speedup:.2f} [{figures.speedup_low:.2f}, {figures.speedup_high:.2f}]"
+    cells = [
+        model,
+        variant,
+        f"{size / 1e6:.2f} MB",
+        f"{ratio:.2f}",
+        shown(figures.accuracy and 100 * figures.accuracy, "{:.1f} %"),
+        shown(quality, "{:.2f}"),
+        shown(figures.agreement and 100 * figures.agreement, "{:.1f} %"),
+        shown(figures.cosine, "{:.4f}"),
+        f"{figures.latency_p50_ms:.2f} / {figures.latency_p95_ms:.2f} ms",
+        speedup,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def shown(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--model", type=Path, action="append", default=[])
+    arguments.add_argument("--dataset", type=Path, action="append", default=[])
+    arguments.add_argument("--methods", default=",".join(METHODS))
+    arguments.add_argument("--threads", type=int, default=1, help="cores that one inference uses")
+    given = arguments.parse_args()
+    if len(given.model) != len(given.dataset):
+        arguments.error("give a --dataset for each --model, in the same order")
+    pairs = [Pair(*pair) for pair in zip(given.model, given.dataset, strict=True)] or default_pairs()
+
+    cpu = this_cpu()
+    print(f"{cpu.model} ({cpu.architecture}, VNNI: {cpu.vnni}), {cpu.cores} cores; {given.threads} a request\n")
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("|---" * len(COLUMNS) + "|", flush=True)
+    for pair in pairs:
+        for number, method in enumerate(given.methods.split(",")):
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                outcome = job(pair, method, folder, given.threads)
+                size = outcome.report["size"]
+                if number == 0:
+                    quality = spearman(pair, folder / "original.onnx", outcome, folder)
+                    print(row(pair.model.stem, "original", size["original_bytes"], outcome, quality, original=True))
+                quality = spearman(pair, folder / outcome.artifact, outcome, folder)
+                line = row(pair.model.stem, method, size["variant_bytes"], outcome, quality, original=False)
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
