@@ -1,5 +1,6 @@
 """Archives, honest and hostile, made by code."""
 
+import gzip
 import io
 import stat
 import tarfile
@@ -26,12 +27,13 @@ def zip_with_link(files: Mapping[str, bytes], name: str, target: str, kind: int 
     return made.getvalue()
 
 
-def tar_of(files: Mapping[str, bytes], *, mode: str = "w") -> bytes:
+def tar_of(files: Mapping[str, bytes], *, zipped: bool = False) -> bytes:
     made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode=mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=made, mode="w") as archive:
         for name, content in files.items():
             add(archive, name, content)
-    return made.getvalue()
+    # Without a time the same files give the same bytes, and so the same test names in every process.
+    return gzip.compress(made.getvalue(), mtime=0) if zipped else made.getvalue()
 
 
 def tar_with(files: Mapping[str, bytes], kind: bytes, name: str, target: str) -> bytes:

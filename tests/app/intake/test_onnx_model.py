@@ -334,7 +334,7 @@ WRONG_FILES = [
     ("m.onnx", CONTENT + b"trailing garbage", "ONNX"),
     ("m.onnx", CONTENT + b"\xfa\x0f\x03abc", "other bytes"),
     ("m.onnx", zip_of({"m.onnx": CONTENT}), "archive"),
-    ("m.onnx", tar_of({"m.onnx": CONTENT}, mode="w:gz"), "archive"),
+    ("m.onnx", tar_of({"m.onnx": CONTENT}, zipped=True), "archive"),
     ("m.zip", zip_of({"readme.txt": b"x"}), "exactly one .onnx"),
     ("m.zip", zip_of({"a.onnx": CONTENT, "b.onnx": CONTENT}), "exactly one .onnx"),
     ("m.tar", tar_of({}), "exactly one .onnx"),
