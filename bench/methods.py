@@ -8,16 +8,14 @@ cosine with the scores is given too, over the pairs of which no sentence calibra
 """
 
 import argparse
-import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from app.engines import ENGINES
@@ -27,6 +25,7 @@ from app.intake.dataset import check_dataset
 from app.intake.dataset_file import open_dataset
 from app.registry.evaluations import Outcome
 from app.registry.methods import METHODS, checked_options
+from worker.child import Child
 from worker.evaluation.split import split
 from worker.job_spec import JobSpec
 from worker.samples import Feeder
@@ -75,12 +74,13 @@ def job(pair: Pair, method: str, folder: Path, threads: int) -> Outcome:
         dataset_name=pair.dataset.stem,
         intra_op_threads=threads,
     ).write(folder)
-    child = subprocess.run(
-        [sys.executable, "-P", "-m", "worker.pipeline", str(folder)], stdin=None, capture_output=True, check=False
-    )
-    last: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
-    if "error" in last:
-        raise SystemExit(f"{pair.model.name} {method}: {last['error']}\n{child.stderr.decode()}")
+    child = Child(folder, memory_bytes=psutil.virtual_memory().total)
+    last: dict[str, Any] = {}
+    for message in child.messages(every_seconds=60):
+        last = message or last
+    child.end()
+    if "outcome" not in last:
+        raise SystemExit(f"{pair.model.name} {method}: {last.get('error') or child.crash(last.get('stage', ''))}")
     return Outcome.model_validate(last["outcome"])
 
 
