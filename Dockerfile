@@ -3,11 +3,16 @@
 FROM python:3.12-slim AS build
 RUN python -m venv /opt/octet
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
+# What the package needs changes less often than the package: a layer of its own, made of the metadata alone.
+RUN mkdir app worker migrations \
+    && touch app/__init__.py worker/__init__.py migrations/__init__.py \
+    && /opt/octet/bin/pip install --no-cache-dir --disable-pip-version-check . \
+    && /opt/octet/bin/pip uninstall --yes --quiet octet
 COPY app app
 COPY worker worker
 COPY migrations migrations
-RUN /opt/octet/bin/pip install --no-cache-dir --disable-pip-version-check .
+RUN rm -rf build && /opt/octet/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps .
 
 FROM python:3.12-slim
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin octet \

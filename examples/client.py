@@ -1,32 +1,53 @@
-"""Asks two variants about the same images: `pip install 'tritonclient[http]'`, then `python examples/client.py`.
+"""Ask two variants of `resnet20` about the same images, and compare their answers and their times.
 
-Needs a running service with the example's variants: `make demo`.
+Needs a running Octet with the example model (`make demo`), NumPy, and `pip install 'tritonclient[http]'`.
 """
 
+import argparse
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import tritonclient.http as triton
 
 HERE = Path(__file__).parent
-VARIANTS = ("original", "int8")
 
 
 def main() -> None:
-    samples = np.load(HERE / "cifar10_512.npz")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="127.0.0.1:8000", help="host and port of the gateway")
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--variants", nargs="+", default=["original", "int8"], help="labels or integer versions")
+    parser.add_argument("--images", type=int, default=100, help="how many are sent, one at a time")
+    wanted = parser.parse_args()
+
     names = json.loads((HERE / "cifar10_labels.json").read_text())
-    images, labels = samples["input"][:8], samples["label"][:8]
-    client = triton.InferenceServerClient("127.0.0.1:8000")
-    tensor = triton.InferInput("input", list(images.shape), "FP32")
-    tensor.set_data_from_numpy(images)
-    answers = {
-        variant: client.infer("resnet20", [tensor], model_version=variant).as_numpy("logits").argmax(axis=1)
-        for variant in VARIANTS
-    }
-    print("label       " + "  ".join(f"{variant:<10}" for variant in VARIANTS))
-    for row, label in enumerate(labels):
-        print(f"{names[label]:<10}  " + "  ".join(f"{names[answers[variant][row]]:<10}" for variant in VARIANTS))
+    with np.load(HERE / "cifar10_512.npz") as samples:
+        images, labels = samples["input"][: wanted.images], samples["label"][: wanted.images]
+    with triton.InferenceServerClient(wanted.url) as client:
+        for variant in wanted.variants:
+            classes, milliseconds = classify(client, wanted.model, variant, images)
+            print(
+                f"{variant:>10}: {np.mean(classes == labels):.1%} of {len(images)} right,"
+                f" median {np.median(milliseconds):.2f} ms a request,"
+                f" the first is '{names[classes[0]]}' (label: '{names[labels[0]]}')"
+            )
+
+
+def classify(
+    client: triton.InferenceServerClient, model: str, variant: str, images: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The top-1 class of each of `images`, `(samples, 3, 32, 32)` float32, and how long each request took in ms."""
+    classes, milliseconds = [], []
+    for image in images:
+        tensor = triton.InferInput("input", [1, *image.shape], "FP32")
+        tensor.set_data_from_numpy(image[np.newaxis])
+        begin = time.perf_counter()
+        answer = client.infer(model, [tensor], model_version=variant)
+        milliseconds.append((time.perf_counter() - begin) * 1000)
+        classes.append(int(answer.as_numpy("logits")[0].argmax()))
+    return np.array(classes), np.array(milliseconds)
 
 
 if __name__ == "__main__":

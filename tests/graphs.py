@@ -104,6 +104,21 @@ def two_token_inputs(*, vocabulary: int = 50, width: int = 16, seed: int = 0) ->
     return _model(graph)
 
 
+def beyond_the_engine() -> onnx.ModelProto:
+    """Valid ONNX for which onnxruntime has no kernel: the sine of bfloat16, `x` FLOAT[n] → `y` FLOAT[n]."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["x"], ["short"], to=TensorProto.BFLOAT16),
+            helper.make_node("Sin", ["short"], ["sine"], name="sine"),
+            helper.make_node("Cast", ["sine"], ["y"], to=TensorProto.FLOAT),
+        ],
+        "beyond",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
+
+
 def greedy_for_memory(*, side: int = 200_000) -> onnx.ModelProto:
     """`x` FLOAT[batch, 1] → `y` FLOAT[batch, 1], by way of a tensor of `side` × `side` floats."""
     weight = np.ones((1, side), dtype=np.float32)

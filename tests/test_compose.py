@@ -76,7 +76,7 @@ def test_the_installed_package_holds_all_that_it_needs_at_run_time(tmp_path: Pat
     source.mkdir()
     for name in ("app", "worker", "migrations"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     build = "import setuptools.build_meta as b; b.build_wheel('dist')"
     subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)

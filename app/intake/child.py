@@ -68,9 +68,13 @@ def _inspect(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     source, filename = Path(request["source"]), request["filename"]
     limits = Limits(request["seconds"], request["unpacked_bytes"])
     if request["kind"] == "model":
+        from app.engines import DEFAULT_ENGINE, ENGINES
         from app.intake.onnx_model import check_model
 
-        return check_model(source, filename, folder, limits).as_json()
+        checked = check_model(source, filename, folder, limits)
+        # What is valid ONNX may still be beyond the engine: better refused now than at the first inference.
+        ENGINES[DEFAULT_ENGINE].load(checked.path, intra_op_threads=1)
+        return checked.as_json()
     from app.intake.dataset import check_dataset
 
     return check_dataset(source, filename, folder, limits, request["preprocess"]).as_json()

@@ -34,8 +34,6 @@ class Composed:
     def _process(self, name: str, command: list[str]) -> Process:
         assert command[0] == "octet"
         environment = {key: self._replace.get(value, value) for key, value in SERVICES[name]["environment"].items()}
-        # In its container the gateway has the default port for itself, which is where its health check looks.
-        environment["OCTET_PORT"] = str(self.port)
         arguments = [self._replace.get(word, word) for word in command[1:]]
         process = Process(arguments, environment, self._folder / f"{name}.log")
         self.running.append(process)

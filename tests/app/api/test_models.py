@@ -160,6 +160,7 @@ def test_a_wrong_field_is_named_and_leaves_nothing(
         ("model.onnx", onnx_bytes()[:-40], ""),
         ("model.pt", onnx_bytes(), ".onnx"),
         ("model.zip", b"PK\x03\x04 broken", ""),
+        ("model.onnx", onnx_bytes(graphs.beyond_the_engine()), "failed to load"),
     ],
 )
 def test_a_file_that_is_no_model_leaves_nothing(
