@@ -74,7 +74,7 @@ METHODS: dict[str, Method] = {
             "static INT8: calibrated on a dataset; the fastest for convolutions",
             Int8Options,
             needs_dataset=True,
-            operators=frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"}),
+            operators=frozenset({"Conv", "MatMul", "Gemm"}),
         ),
     )
 }
