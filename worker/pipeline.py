@@ -5,6 +5,7 @@ nothing but this folder. It leaves its artifact there. Standard output carries o
 `{"stage": "calibrate", "progress": 0.35}`, and at last `{"outcome": {…}}` or, with exit code 1, `{"error": "…"}`.
 """
 
+import errno
 import sys
 import traceback
 from collections.abc import Callable
@@ -204,6 +205,10 @@ def main(folder: Path, channel: Channel) -> int:
         outcome = run(JobSpec.read(folder), folder, _overall(channel))
     except OctetError as error:
         message = error.detail
+    except OSError as error:
+        traceback.print_exc()
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        message = "the disk that the worker works on is full" if full else f"internal error: {error.strerror or error}"
     except Exception as error:  # noqa: BLE001 - the last handler: the parent must hear of anything
         traceback.print_exc()
         message = _OUT_OF_MEMORY if _is_out_of_memory(error) else f"internal error: {type(error).__name__}: {error}"

@@ -97,16 +97,16 @@ class Runner:
         except JobFailed as error:
             detail = error.detail
             _log.info("job %s: failed: %s", lease.job_id, detail)
-            return self._ending(lambda session: jobs.fail(session, lease, detail))
+            return self._ending(folder, lambda session: jobs.fail(session, lease, detail))
         except OSError as error:
             detail = f"the worker could not lay out the job: {error.strerror}"
             _log.exception("job %s: %s", lease.job_id, detail)
-            return self._ending(lambda session: jobs.fail(session, lease, detail))
+            return self._ending(folder, lambda session: jobs.fail(session, lease, detail))
         except _Cancelled:
             _log.info("job %s: cancelled", lease.job_id)
-            return self._ending(lambda session: jobs.cancelled(session, lease))
+            return self._ending(folder, lambda session: jobs.cancelled(session, lease))
         except _Stopped:
-            return self._ending(lambda session: jobs.release(session, lease))
+            return self._ending(folder, lambda session: jobs.release(session, lease))
         return lambda: self._publish(lease, folder, outcome)
 
     def _lay_out(self, lease: Lease, folder: Path) -> None:
@@ -168,8 +168,8 @@ class Runner:
             with deposit(self._database, self._blobs, files) as session:
                 jobs.succeed(session, lease, artifact, outcome)
         except NoSpace as error:
-            with self._database.writing() as session:
-                jobs.fail(session, lease, error.detail)
+            detail = error.detail
+            self._ending(folder, lambda session: jobs.fail(session, lease, detail))()
         except LeaseLost:
             # Cancelled while it was being published, unless the lease is really gone: then this raises again.
             with self._database.writing() as session:
@@ -177,8 +177,10 @@ class Runner:
         else:
             _log.info("job %s: succeeded", lease.job_id)
 
-    def _ending(self, change: Callable[[Session], None]) -> Callable[[], None]:
+    def _ending(self, folder: Path, change: Callable[[Session], None]) -> Callable[[], None]:
         def end() -> None:
+            # First, since a disk that the job has filled may be the one that the registry writes to.
+            shutil.rmtree(folder, ignore_errors=True)
             with self._database.writing() as session:
                 change(session)
 

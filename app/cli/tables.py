@@ -38,7 +38,7 @@ def _figures(row: Row) -> dict[str, str]:
     latency = row["latency_ms"] or {}
     interval = "–" if row["speedup"] is None else f"{row['speedup_low']:.2f}–{row['speedup_high']:.2f}"
     return {
-        "size": f"{row['size_bytes'] / 1e6:.2f} MB",
+        "size": size(row["size_bytes"]),
         "": f"{row['size_ratio']:.0%}",
         "accuracy": percent(row["accuracy"]),
         "agreement": percent(row["agreement"]),
@@ -66,14 +66,22 @@ def footnote(rows: Sequence[Row]) -> str:
 
 def jobs(rows: Sequence[Row]) -> Table:
     """Jobs, one a row."""
-    table = Table("job", "model", "variant", "method", "state", "stage", header_style="bold")
-    table.add_column("progress", justify="right")
-    table.add_column("error", overflow="fold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    # An id is there to be copied, so it is never cut short.
+    table.add_column("job", no_wrap=True, min_width=32)
+    for heading in ("model", "variant", "state"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("", justify="right")
+    table.add_column("stage or error", overflow="fold")
     for row in rows:
         state = Text(row["state"], style=_STATE_STYLES.get(row["state"], ""))
-        cells = [Text(str(row[name])) for name in ("id", "model", "variant", "method")]
-        table.add_row(*cells, state, row["stage"], f"{row['progress']:.0%}", Text(row["error"] or ""))
+        cells = [Text(str(row[name])) for name in ("id", "model", "variant")]
+        table.add_row(*cells, state, f"{row['progress']:.0%}", Text(row["error"] or row["stage"]))
     return table
+
+
+def size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.2f} MB"
 
 
 def number(value: float | None, digits: int) -> str:

@@ -1,0 +1,123 @@
+"""What the runner does where real processes would be hard to bring to it; `tests/e2e/test_faults.py` has the rest."""
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.blobs import LocalBlobStore
+from app.registry import Database, Session, jobs, methods, migrations, models
+from app.registry.jobs import Lease
+from app.settings import Settings
+from tests import graphs
+from worker import pipeline, runner
+from worker.channel import Channel
+from worker.job_spec import JobSpec
+from worker.runner import Runner
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = Settings(home=tmp_path / "home")
+    settings.make_folders()
+    return settings
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    migrations.upgrade(settings.registry_url)
+    database = Database(settings.registry_url)
+    yield database
+    database.close()
+
+
+def submitted(settings: Settings, database: Database) -> str:
+    path = graphs.save(graphs.linear_classifier(), settings.scratch_folder / "upload.onnx")
+    LocalBlobStore(settings.blob_folder).put(path, "a" * 64)
+    new = models.NewRevision(
+        digest="a" * 64,
+        file_digest="a" * 64,
+        data_digest=None,
+        data_name=None,
+        size_bytes=1000,
+        opset=17,
+        inputs=[],
+        outputs=[],
+        operators={"Gemm": 1},
+        float_bytes=40,
+        class_names=None,
+        engine="onnxruntime",
+    )
+    with database.writing() as session:
+        revision, _ = models.register(session, "linear", new)
+        job = jobs.submit(
+            session,
+            model=revision.model,
+            revision=revision,
+            method=methods.find("fp16"),
+            options={},
+            dataset=None,
+        )
+        return job.id
+
+
+def test_a_failed_jobs_files_are_gone_before_its_failure_is_recorded(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk, it is what the job wrote that keeps the registry from writing."""
+    left: list[Path] = []
+    fail = jobs.fail
+
+    def watched(session: Session, lease: Lease, error: str) -> None:
+        left.extend(settings.scratch_folder.glob("job-*"))
+        fail(session, lease, error)
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(jobs, "fail", watched)
+    monkeypatch.setattr(runner, "Child", broken)
+    job_id = submitted(settings, database)
+    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    assert left == []
+    with database.reading() as session:
+        job = jobs.find(session, job_id)
+        assert job.state == "failed"
+        assert job.error is not None
+        assert "No space left" in job.error
+
+
+def test_a_job_that_is_not_queued_is_left_alone(settings: Settings, database: Database) -> None:
+    job_id = submitted(settings, database)
+    with database.writing() as session:
+        jobs.request_cancel(session, job_id)
+    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    with database.reading() as session:
+        assert jobs.state_of(session, job_id) == "cancelled"
+
+
+def test_a_runner_that_is_stopping_takes_no_job(settings: Settings, database: Database) -> None:
+    job_id = submitted(settings, database)
+    stopping = Runner(settings, database, LocalBlobStore(settings.blob_folder))
+    stopping.stop()
+    stopping.run(job_id)
+    with database.reading() as session:
+        assert jobs.state_of(session, job_id) == "queued"
+
+
+def test_a_full_disk_is_named_as_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    lines: list[str] = []
+
+    class Sink:
+        def write(self, line: str, /) -> None:
+            lines.append(line)
+
+    JobSpec(method="fp16", options={}, model="m.onnx", model_digest="a", intra_op_threads=1).write(tmp_path)
+    monkeypatch.setattr(pipeline, "run", full)
+    assert pipeline.main(tmp_path, Channel(Sink())) == 1
+    assert "disk" in lines[-1]
+    assert "full" in lines[-1]
