@@ -5,7 +5,6 @@ nothing but this folder. It leaves its artifact there. Standard output carries o
 `{"stage": "calibrate", "progress": 0.35}`, and at last `{"outcome": {…}}` or, with exit code 1, `{"error": "…"}`.
 """
 
-import errno
 import sys
 import traceback
 from collections.abc import Callable
@@ -204,19 +203,23 @@ def main(folder: Path, channel: Channel) -> int:
     try:
         outcome = run(JobSpec.read(folder), folder, _overall(channel))
     except OctetError as error:
-        message = error.detail
-    except OSError as error:
-        traceback.print_exc()
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        message = "the disk that the worker works on is full" if full else f"internal error: {error.strerror or error}"
+        channel.send({"error": error.detail})
     except Exception as error:  # noqa: BLE001 - the last handler: the parent must hear of anything
+        channel.send({"error": _told(error)})
         traceback.print_exc()
-        message = _OUT_OF_MEMORY if _is_out_of_memory(error) else f"internal error: {type(error).__name__}: {error}"
     else:
         channel.send({"outcome": outcome.model_dump(mode="json")})
         return 0
-    channel.send({"error": message})
     return 1
+
+
+def _told(error: Exception) -> str:
+    """What the client hears of an error that is none of ours; its traceback is for the log."""
+    if _is_out_of_memory(error):
+        return _OUT_OF_MEMORY
+    if isinstance(error, OSError):
+        return f"the job's files could not be read or written: {error.strerror or type(error).__name__}"
+    return f"internal error: {type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":

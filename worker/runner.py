@@ -25,6 +25,8 @@ from worker.job_spec import JobSpec
 
 _POLL_SECONDS = 0.2
 _PULSE_SECONDS = 0.5
+#: Less free space than this is a full disk.
+_FULL_BYTES = 1 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -95,13 +97,10 @@ class Runner:
             self._lay_out(lease, folder)
             outcome = self._follow(lease, folder)
         except JobFailed as error:
-            detail = error.detail
-            _log.info("job %s: failed: %s", lease.job_id, detail)
-            return self._ending(folder, lambda session: jobs.fail(session, lease, detail))
+            return self._failure(lease, folder, error.detail)
         except OSError as error:
-            detail = f"the worker could not lay out the job: {error.strerror}"
-            _log.exception("job %s: %s", lease.job_id, detail)
-            return self._ending(folder, lambda session: jobs.fail(session, lease, detail))
+            _log.exception("job %s: its files could not be laid out", lease.job_id)
+            return self._failure(lease, folder, f"the job's files could not be laid out: {error.strerror}")
         except _Cancelled:
             _log.info("job %s: cancelled", lease.job_id)
             return self._ending(folder, lambda session: jobs.cancelled(session, lease))
@@ -176,6 +175,13 @@ class Runner:
                 jobs.cancelled(session, lease)
         else:
             _log.info("job %s: succeeded", lease.job_id)
+
+    def _failure(self, lease: Lease, folder: Path, detail: str) -> Callable[[], None]:
+        # Libraries word it in their own ways, or not at all, so the disk itself is asked.
+        if shutil.disk_usage(self._settings.scratch_folder).free < _FULL_BYTES:
+            detail = f"the disk that the worker works on is full ({detail})"
+        _log.info("job %s: failed: %s", lease.job_id, detail)
+        return self._ending(folder, lambda session: jobs.fail(session, lease, detail))
 
     def _ending(self, folder: Path, change: Callable[[Session], None]) -> Callable[[], None]:
         def end() -> None:

@@ -156,6 +156,8 @@ def jobs(
             filters = {key: value for key, value in (("model", model), ("state", state)) if value}
             rows = connection.json("GET", "/api/v1/jobs", params=filters)
     console.print(tables.jobs(rows))
+    if any(row["error"] for row in rows):
+        console.print(tables.failures(rows))
 
 
 def compare(model: Annotated[str, typer.Argument(help="A model's name.")], url: Url = LOCAL) -> None:

@@ -69,15 +69,20 @@ def jobs(rows: Sequence[Row]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     # An id is there to be copied, so it is never cut short.
     table.add_column("job", no_wrap=True, min_width=32)
-    for heading in ("model", "variant", "state"):
+    for heading in ("model", "variant", "state", "stage"):
         table.add_column(heading, overflow="fold")
     table.add_column("", justify="right")
-    table.add_column("stage or error", overflow="fold")
     for row in rows:
         state = Text(row["state"], style=_STATE_STYLES.get(row["state"], ""))
         cells = [Text(str(row[name])) for name in ("id", "model", "variant")]
-        table.add_row(*cells, state, f"{row['progress']:.0%}", Text(row["error"] or row["stage"]))
+        table.add_row(*cells, state, row["stage"], f"{row['progress']:.0%}")
     return table
+
+
+def failures(rows: Sequence[Row]) -> Text:
+    """Why jobs failed, a line each."""
+    lines = [f"{row['variant']} of {row['model']} failed: {row['error']}" for row in rows if row["error"]]
+    return Text("\n".join(lines), style="red")
 
 
 def size(size_bytes: int) -> str:

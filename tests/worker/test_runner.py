@@ -1,12 +1,16 @@
 """What the runner does where real processes would be hard to bring to it; `tests/e2e/test_faults.py` has the rest."""
 
 import errno
+import shutil
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from app.blobs import LocalBlobStore
+from app.errors import JobFailed
 from app.registry import Database, Session, jobs, methods, migrations, models
 from app.registry.jobs import Lease
 from app.settings import Settings
@@ -106,7 +110,25 @@ def test_a_runner_that_is_stopping_takes_no_job(settings: Settings, database: Da
         assert jobs.state_of(session, job_id) == "queued"
 
 
-def test_a_full_disk_is_named_as_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named_as_the_reason(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise JobFailed("Protobuf serialization failed")
+
+    monkeypatch.setattr(runner, "Child", broken)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    job_id = submitted(settings, database)
+    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    with database.reading() as session:
+        assert jobs.find(session, job_id).error == (
+            "the disk that the worker works on is full (Protobuf serialization failed)"
+        )
+
+
+def test_an_error_is_told_before_it_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the log lies on the disk that is full, writing it fails as well."""
+
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -118,6 +140,7 @@ def test_a_full_disk_is_named_as_the_reason(tmp_path: Path, monkeypatch: pytest.
 
     JobSpec(method="fp16", options={}, model="m.onnx", model_digest="a", intra_op_threads=1).write(tmp_path)
     monkeypatch.setattr(pipeline, "run", full)
-    assert pipeline.main(tmp_path, Channel(Sink())) == 1
-    assert "disk" in lines[-1]
-    assert "full" in lines[-1]
+    monkeypatch.setattr(traceback, "print_exc", full)
+    with pytest.raises(OSError, match="No space"):
+        pipeline.main(tmp_path, Channel(Sink()))
+    assert "No space left" in lines[-1]
