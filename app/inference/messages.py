@@ -21,7 +21,7 @@ def parse(body: memoryview, header_length: str | None, specs: Sequence[TensorSpe
     json_size = _checked_header_length(body, header_length)
     if header_length is not None and json_size == 0:
         return _raw_request(body, specs)
-    message = _object(body[:json_size])
+    message = json_object(body[:json_size])
     blobs = _Blobs(body[json_size:])
     inputs = message.get("inputs")
     if not isinstance(inputs, list) or not inputs:
@@ -48,7 +48,8 @@ def _checked_header_length(body: memoryview, header_length: str | None) -> int:
     return int(header_length)
 
 
-def _object(raw: memoryview) -> dict[str, Any]:
+def json_object(raw: memoryview | bytes) -> dict[str, Any]:
+    """The JSON object in `raw`; raises `Invalid` for anything else."""
     try:
         message = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

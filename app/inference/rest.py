@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import orjson
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from app import __version__
 from app.engines import TensorSpec
-from app.errors import Invalid, TooLarge, Unsupported
+from app.errors import TooLarge, Unsupported
 from app.inference import messages
 from app.inference.dataplane import PLATFORM, DataPlane, Served
 from app.registry import Database
@@ -120,7 +119,7 @@ def _add_repository_routes(routes: APIRouter, server: _Server) -> None:
     @routes.post("/repository/index", summary="All variants of all models")
     async def repository_index(request: Request) -> Response:
         body = await _body(request, 65_536)
-        wanted = _index_request(body)
+        wanted = messages.json_object(body) if body.strip() else {}
         rows = await server.blocking(server.dataplane.index)
         return JSONResponse([row for row in rows if not wanted.get("ready") or row["state"] == "READY"])
 
@@ -206,18 +205,6 @@ def _config(served: Served) -> dict[str, Any]:
 def _config_tensor(spec: TensorSpec) -> dict[str, Any]:
     datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
     return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": list(spec.shape)}
-
-
-def _index_request(body: bytes) -> dict[str, Any]:
-    if not body.strip():
-        return {}
-    try:
-        wanted = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Invalid(f"failed to parse the request JSON: {error}") from error
-    if not isinstance(wanted, dict):
-        raise Invalid('the request must be a JSON object, such as {"ready": true}')
-    return wanted
 
 
 def _check_encoding(request: Request) -> None:
