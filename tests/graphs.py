@@ -104,6 +104,16 @@ def two_token_inputs(*, vocabulary: int = 50, width: int = 16, seed: int = 0) ->
     return _model(graph)
 
 
+def with_external_weight(location: str) -> onnx.ModelProto:
+    """`linear_classifier` whose weight is said to lie in the file `location`, from its beginning."""
+    model = linear_classifier()
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "weight")
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value=location)
+    return model
+
+
 def beyond_the_engine() -> onnx.ModelProto:
     """Valid ONNX for which onnxruntime has no kernel: the sine of bfloat16, `x` FLOAT[n] → `y` FLOAT[n]."""
     graph = helper.make_graph(

@@ -1,10 +1,14 @@
 import json
+import zipfile
 
+import numpy as np
+import onnx
 import pytest
 from fastapi.testclient import TestClient
 
 from tests import graphs
 from tests.app.conftest import Kept, npz_bytes, onnx_bytes, upload_dataset, upload_model
+from tests.app.intake.archives import zip_of, zip_with_link
 
 
 def test_an_upload_is_described(client: TestClient) -> None:
@@ -170,6 +174,81 @@ def test_a_file_that_is_no_model_leaves_nothing(
     answer = client.post("/api/v1/models", files={"file": (filename, content)}, data={"name": "m", "quantize": "fp16"})
     assert answer.status_code == 422
     assert answer.json()["field"] == "file"
+    assert words in answer.json()["detail"]
+    assert kept.now() == before
+
+
+WEIGHT = b"\x00" * 256
+
+
+@pytest.mark.parametrize(
+    ("archive", "status", "words"),
+    [
+        (zip_of({"m.onnx": onnx_bytes(graphs.with_external_weight("../w.bin")), "w.bin": WEIGHT}), 422, "../w.bin"),
+        (zip_of({"m.onnx": onnx_bytes(graphs.with_external_weight("/etc/passwd"))}), 422, "/etc/passwd"),
+        (zip_of({"m.onnx": onnx_bytes(graphs.with_external_weight("gone.bin"))}), 422, "gone.bin"),
+        (zip_of({"../m.onnx": onnx_bytes()}), 422, "../m.onnx"),
+        (zip_of({"a.onnx": onnx_bytes(), "b.onnx": onnx_bytes()}), 422, "exactly one"),
+        (
+            zip_with_link(
+                {"m.onnx": onnx_bytes(graphs.with_external_weight("w.bin"))}, name="w.bin", target="/etc/passwd"
+            ),
+            422,
+            "link",
+        ),
+        (
+            zip_of({"m.onnx": onnx_bytes(), "zeros": b"\x00" * 100_000_000}, compression=zipfile.ZIP_DEFLATED),
+            413,
+            "",
+        ),
+    ],
+    ids=["data above", "data anywhere", "data missing", "member above", "two models", "symlink", "zip bomb"],
+)
+def test_an_archive_that_reaches_out_leaves_nothing(
+    client: TestClient, kept: Kept, archive: bytes, status: int, words: str
+) -> None:
+    before = kept.now()
+    answer = client.post("/api/v1/models", files={"file": ("m.zip", archive)}, data={"name": "m"})
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert words in answer.json()["detail"]
+    assert kept.now() == before
+
+
+def test_an_archive_with_its_external_data_is_served(client: TestClient) -> None:
+    archive = zip_of({"m.onnx": onnx_bytes(graphs.with_external_weight("w.bin")), "w.bin": WEIGHT})
+    answer = client.post("/api/v1/models", files={"file": ("m.zip", archive)}, data={"name": "m"})
+    assert answer.status_code == 201, answer.text
+    logits = client.post("/v2/models/m/infer", json=_request()).json()["outputs"][0]["data"]
+    bias = linear_bias()
+    assert logits == pytest.approx(bias, abs=1e-6)
+
+
+def linear_bias() -> list[float]:
+    """What is left of the classifier when its weight is all zeros."""
+    bias = next(tensor for tensor in graphs.linear_classifier().graph.initializer if tensor.name == "bias")
+    return [float(value) for value in onnx.numpy_helper.to_array(bias)]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"y": np.zeros((4, 16), np.float32)}, "'x'"),
+        ({"x": np.zeros((4, 16), np.float64)}, "FP64"),
+        ({"x": np.zeros((4, 2, 16), np.float32)}, "'x'"),
+        ({"x": np.zeros((4, 15), np.float32)}, "15"),
+    ],
+    ids=["name", "dtype", "rank", "size"],
+)
+def test_a_job_whose_dataset_does_not_fit_is_refused(
+    client: TestClient, kept: Kept, arrays: dict[str, object], words: str
+) -> None:
+    upload_model(client)
+    upload_dataset(client, npz_bytes(**arrays), name="misfit")
+    before = kept.now()
+    answer = client.post("/api/v1/jobs", json={"model": "linear", "method": "int8", "dataset": "misfit"})
+    assert answer.status_code == 422
+    assert answer.json()["field"] == "dataset"
     assert words in answer.json()["detail"]
     assert kept.now() == before
 
