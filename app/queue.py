@@ -8,9 +8,8 @@ import logging
 import threading
 
 from celery import Celery
-from kombu.exceptions import OperationalError as BrokerError
 
-from app.registry import Database, OperationalError, jobs
+from app.registry import Database, jobs
 from app.settings import Settings
 
 RUN_JOB = "octet.run_job"
@@ -49,7 +48,7 @@ class Outbox:
             self._filled.clear()
             try:
                 self._send_all()
-            except (BrokerError, OperationalError) as error:
+            except Exception as error:  # noqa: BLE001 - each driver raises its own, and this thread outlives them all
                 _log.warning("queued jobs could not be announced, and will be later: %s", error)
             self._filled.wait(self._interval_seconds)
 

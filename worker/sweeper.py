@@ -5,9 +5,7 @@ import shutil
 import threading
 from collections.abc import Callable
 
-from kombu.exceptions import OperationalError as BrokerError
-
-from app.registry import Database, OperationalError, jobs, workers
+from app.registry import Database, jobs, workers
 from app.settings import Settings
 from worker.runner import Runner
 
@@ -44,7 +42,7 @@ class Sweeper:
         while not self._stopping.is_set():
             try:
                 self.sweep()
-            except (BrokerError, OperationalError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - each driver raises its own, and this thread outlives them all
                 _log.warning("sweeping failed, and will be tried again: %s", error)
             self._stopping.wait(self._settings.sweep_seconds)
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from app import errors
-from app.registry import OperationalError
+from app.registry import IntegrityError, OperationalError
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(OperationalError, _registry_error)
+    app.add_exception_handler(IntegrityError, _lost_race)
     app.add_exception_handler(Exception, _defect)
 
 
@@ -88,6 +89,11 @@ def _http_error(request: Request, error: Exception) -> Response:
 def _registry_error(request: Request, error: Exception) -> Response:
     _log.error("the registry does not answer: %s", error)
     return answer(request, 503, "the registry does not answer; try again", None, **{"Retry-After": "5"})
+
+
+def _lost_race(request: Request, _: Exception) -> Response:
+    # The registry's constraints had the last word between two requests that both looked first.
+    return answer(request, 409, "another request changed the same thing at the same time; try again")
 
 
 def _defect(request: Request, error: Exception) -> Response:

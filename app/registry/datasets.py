@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, UnknownDataset
-from app.registry.names import checked
+from app.registry.names import checked, is_valid
 from app.registry.tables import Dataset, Job, Json
 
 
@@ -24,9 +24,9 @@ class NewDataset:
 
 def find(session: Session, name: str) -> Dataset:
     """The dataset called `name`; raises `UnknownDataset`."""
-    dataset = session.scalar(select(Dataset).where(Dataset.name == name))
+    dataset = session.scalar(select(Dataset).where(Dataset.name == name)) if is_valid(name) else None
     if dataset is None:
-        raise UnknownDataset(name)
+        raise UnknownDataset(name[:80])
     return dataset
 
 

@@ -125,16 +125,15 @@ def remember(session: Session, key: str, fingerprint: str, job: Job) -> None:
 
 def find(session: Session, job_id: str) -> Job:
     """The job, with its model, revision and variant; raises `UnknownJob`."""
-    job = session.get(
-        Job, job_id[:32], options=[joinedload(Job.model), joinedload(Job.revision), joinedload(Job.variant)]
-    )
+    options = [joinedload(Job.model), joinedload(Job.revision), joinedload(Job.variant)]
+    job = session.get(Job, job_id, options=options) if names.is_valid(job_id) else None
     if job is None:
         raise UnknownJob(job_id[:80])
     return job
 
 
 def listed(session: Session, *, model: str | None = None, state: str | None = None, limit: int = 200) -> list[Job]:
-    """The newest jobs first, at most `limit`."""
+    """The newest jobs first, at most `limit`; raises `UnknownModel` for a model that is not there."""
     query = (
         select(Job)
         .join(Model)
@@ -143,7 +142,7 @@ def listed(session: Session, *, model: str | None = None, state: str | None = No
         .limit(limit)
     )
     if model is not None:
-        query = query.where(Model.name == model)
+        query = query.where(Job.model_id == models.find(session, model).id)
     if state is not None:
         query = query.where(Job.state == state)
     return list(session.scalars(query))

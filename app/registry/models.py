@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session, selectinload
 
 from app.errors import Conflict, Invalid, UnknownModel, UnknownRevision
-from app.registry.names import checked
+from app.registry.names import checked, is_valid
 from app.registry.tables import Job, Json, Model, Revision, Variant
 
 #: Words that are routes of the inference protocol, and so cannot be models.
@@ -43,9 +43,9 @@ def checked_name(name: str) -> str:
 def find(session: Session, name: str, *, for_update: bool = False) -> Model:
     """The model called `name`; raises `UnknownModel`. With `for_update`, other writers of it wait."""
     query = select(Model).where(Model.name == name)
-    model = session.scalar(query.with_for_update() if for_update else query)
+    model = session.scalar(query.with_for_update() if for_update else query) if is_valid(name) else None
     if model is None:
-        raise UnknownModel(name)
+        raise UnknownModel(name[:80])
     return model
 
 

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from app.errors import Conflict, UnknownVariant
 from app.registry.models import ORIGINAL
+from app.registry.names import is_valid
 from app.registry.tables import Model, Revision, Variant
 
 
@@ -22,7 +23,7 @@ def find(session: Session, model: Model, reference: str) -> Variant:
         .limit(1)
     )
     wanted = Variant.version == int(reference) if is_version(reference) else Variant.label == reference
-    variant = session.scalar(query.where(wanted))
+    variant = session.scalar(query.where(wanted)) if is_valid(reference) else None
     if variant is None:
         raise UnknownVariant(model.name, reference[:80], [row.label for row in listed(session, model)])
     return variant

@@ -70,6 +70,21 @@ def test_the_same_idempotency_key_makes_one_job(client: TestClient) -> None:
     assert "different request" in other.json()["detail"]
 
 
+def test_a_lost_race_is_a_conflict_and_queues_nothing(
+    client: TestClient, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_model(client)
+    headers = {"Idempotency-Key": "k"}
+    client.post("/api/v1/jobs", json={"model": "linear", "method": "fp16"}, headers=headers)
+    before = kept.now()
+    # As if the other request had committed after this one looked.
+    monkeypatch.setattr(jobs, "remembered", lambda *_: None)
+    answer = client.post("/api/v1/jobs", json={"model": "linear", "method": "dynamic"}, headers=headers)
+    assert answer.status_code == 409
+    assert "try again" in answer.json()["detail"]
+    assert kept.now() == before
+
+
 def test_of_concurrent_submissions_of_one_variant_one_is_accepted(client: TestClient) -> None:
     upload_model(client)
     codes: list[int] = []

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from app.errors import Conflict, Invalid, LeaseLost, NotQuantizable, UnknownJob
-from app.registry import Database, jobs, methods, models, variants
+from app.errors import Conflict, Invalid, LeaseLost, NotFound, NotQuantizable, UnknownJob
+from app.registry import Database, datasets, jobs, methods, models, variants
 from app.registry.evaluations import Figures, LayerFigures, Outcome
 from app.registry.jobs import Lease, NewArtifact
 from app.registry.tables import Job, Revision, now
@@ -273,6 +273,31 @@ def test_a_model_with_a_live_job_is_not_deleted(database: Database, submit: Subm
         assert "a" * 64 in models.delete(session, "resnet")
     with database.reading() as session, pytest.raises(UnknownJob):
         jobs.find(session, lease.job_id)
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "", "a" * 300, "é", "../resnet", "resnet\n", "RESNET"])
+def test_what_cannot_be_a_name_is_unknown_on_every_database(database: Database, revision: Revision, name: str) -> None:
+    with database.reading() as session:
+        model = models.find(session, "resnet")
+        for look in (
+            lambda: models.find(session, name),
+            lambda: variants.find(session, model, name),
+            lambda: datasets.find(session, name),
+            lambda: jobs.find(session, name),
+            lambda: jobs.listed(session, model=name),
+        ):
+            with pytest.raises(NotFound):
+                look()
+
+
+def test_only_the_whole_id_finds_a_job(database: Database, submit: Submit) -> None:
+    with database.writing() as session:
+        job_id = submit(session).id
+    with database.reading() as session:
+        assert jobs.find(session, job_id).id == job_id
+        for other in (job_id + "0", job_id[:-1]):
+            with pytest.raises(UnknownJob):
+                jobs.find(session, other)
 
 
 def test_a_new_revision_changes_nothing_that_is_served(database: Database, revision: Revision) -> None:
