@@ -29,9 +29,9 @@ class ClassOutput:
 
     def tells(self, labels: Classes | None) -> bool:
         """Whether `labels` are classes that this output could name."""
-        if labels is None or labels.min(initial=0) < 0:
+        if labels is None or bool((labels < 0).any()):
             return False
-        return self.classes is None or int(labels.max(initial=0)) < self.classes
+        return self.classes is None or bool((labels < self.classes).all())
 
 
 def find_class_output(outputs: Sequence[NDArray[Any]], rows: int) -> ClassOutput | None:
