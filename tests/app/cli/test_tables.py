@@ -1,0 +1,86 @@
+import io
+
+import pytest
+from rich.console import Console, RenderableType
+
+from app.cli import tables
+from tests.app.cli.answers import INT8, JOB, ORIGINAL
+
+
+def lines(renderable: RenderableType, width: int) -> list[str]:
+    written = io.StringIO()
+    Console(file=written, width=width).print(renderable)
+    return written.getvalue().splitlines()
+
+
+def line_of(word: str, shown: list[str]) -> str:
+    (line,) = [line for line in shown if line.split()[:1] == [word]]
+    return line
+
+
+def test_a_wide_terminal_is_shown_every_figure() -> None:
+    shown = lines(tables.comparison("resnet", [ORIGINAL, INT8], 160), 160)
+    cells = line_of("int8", shown).split()
+    assert cells == [
+        *("int8", "2", "0.30", "MB", "30%", "85.55%", "99.22%", "0.199", "0.360", "1.95x"),
+        *("1.91–1.99", "0.9987", "27.4", "accepted"),
+    ]
+
+
+def test_a_narrow_terminal_cuts_no_figure_short() -> None:
+    shown = lines(tables.comparison("resnet", [ORIGINAL, INT8], 80), 80)
+    assert line_of("int8", shown).split() == [
+        "int8",
+        "0.30",
+        "MB",
+        "30%",
+        "85.55%",
+        "99.22%",
+        "0.199",
+        "0.360",
+        "1.95x",
+    ]
+    assert not any("…" in line for line in shown)
+
+
+def test_only_the_default_is_marked() -> None:
+    shown = lines(tables.comparison("resnet", [ORIGINAL, INT8], 160), 160)
+    assert line_of("original", shown).split()[1] == "*"
+    assert "*" not in line_of("int8", shown)
+
+
+def test_what_was_not_measured_is_a_dash_and_never_a_zero() -> None:
+    cells = line_of("original", lines(tables.comparison("resnet", [ORIGINAL], 160), 160)).split()
+    assert cells[5:] == ["100%", *["–"] * 9]
+
+
+def test_revisions_are_told_apart_only_where_there_are_several() -> None:
+    one = lines(tables.comparison("resnet", [ORIGINAL, INT8], 160), 160)
+    two = lines(tables.comparison("resnet", [ORIGINAL, INT8 | {"revision": 2}], 160), 160)
+    assert not any("revision" in line for line in one)
+    assert any("revision" in line for line in two)
+    assert line_of("int8", two).split()[:3] == ["int8", "2", "2"]
+
+
+def test_the_footnote_says_what_the_figures_were_measured_on() -> None:
+    assert "256 samples of 'cifar10'" in tables.footnote([ORIGINAL, INT8])
+    assert "No dataset" in tables.footnote([ORIGINAL])
+
+
+def test_an_id_of_a_job_is_never_cut_short() -> None:
+    job = JOB | {"id": "0123456789abcdef" * 2, "model": "a-model-with-a-very-long-name-" * 2, "progress": 0.4}
+    shown = lines(tables.jobs([job]), 80)
+    assert any(job["id"] in line for line in shown)
+    assert any(line.rstrip().endswith("40%") for line in shown)
+
+
+def test_failures_tell_the_reason_to_the_letter() -> None:
+    failed = JOB | {"state": "failed", "error": "expected [batch, 3], got [/x]"}
+    assert lines(tables.failures([JOB, failed]), 120) == ["int8 of resnet failed: expected [batch, 3], got [/x]"]
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "words"), [(0, "0.00 MB"), (1_234_567, "1.23 MB"), (999_000_000, "999.00 MB"), (10**9, "1.00 GB")]
+)
+def test_sizes_are_in_decimal_units(size_bytes: int, words: str) -> None:
+    assert tables.size(size_bytes) == words
