@@ -160,7 +160,8 @@ def state_of(session: Session, job_id: str) -> str | None:
 
 def counts(session: Session) -> dict[str, int]:
     """Number of jobs by state."""
-    return dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).tuples().all())
+    rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
+    return {row[0]: row[1] for row in rows}
 
 
 def events_after(session: Session, job_id: str, last_id: int) -> list[JobEvent]:
