@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from app import __version__
 from app.cli.client import compare, download, infer, jobs, quantize, upload
@@ -53,5 +54,6 @@ def main() -> None:
     try:
         app()
     except OctetError as error:
-        Console(stderr=True).print(f"[red]octet: {error.detail}[/red]", highlight=False, soft_wrap=True)
+        line = Text(f"octet: {error.detail}", style="red")
+        Console(stderr=True).print(line, soft_wrap=True)
         sys.exit(1)

@@ -5,10 +5,12 @@ import re
 import zipfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
 
 from app.cli import tables
 from app.cli.connection import Connection, Refused, connect
@@ -44,7 +46,7 @@ def upload(
     with connect(url) as connection:
         if not is_model:
             made = _upload(connection, "/api/v1/datasets", file, {"name": name, "preprocess": preprocess})
-            console.print(f"dataset [bold]{name}[/bold]: {made['samples']} samples, {_arrays(made)}")
+            console.print(f"dataset [bold]{name}[/bold]: {made['samples']} samples, {escape(_arrays(made))}")
             return
         fields = {"name": name, "dataset": dataset, "quantize": quantize, "labels": _labels(labels)}
         made = _upload(connection, "/api/v1/models", file, fields)
@@ -123,10 +125,14 @@ def _options(pairs: list[str]) -> dict[str, Any]:
         if not separator:
             raise typer.BadParameter(f"'{pair}' is not key=value", param_hint="--option")
         try:
-            options[key] = json.loads(value)
+            options[key] = json.loads(value, parse_constant=_refuse_constant)
         except ValueError:
             options[key] = value
     return options
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _follow_to_end(connection: Connection, jobs: list[dict[str, Any]]) -> None:
@@ -134,7 +140,8 @@ def _follow_to_end(connection: Connection, jobs: list[dict[str, Any]]) -> None:
     ended = follow(console, connection, jobs) if jobs else []
     for job in ended:
         if job["state"] != "succeeded":
-            console.print(f"[red]{job['variant']} {job['state']}: {job['error'] or 'by request'}[/red]", soft_wrap=True)
+            line = f"{job['variant']} {job['state']}: {job['error'] or 'by request'}"
+            console.print(Text(line, style="red"), soft_wrap=True)
     if any(job["state"] != "succeeded" for job in ended):
         raise typer.Exit(1)
 
@@ -189,7 +196,7 @@ def infer(
         labels = connection.json("GET", f"/api/v1/models/{model.partition('@')[0]}")["labels"]
     console.print(f"[bold]{answer.variant}[/bold] answered in {answer.milliseconds:.1f} ms, the way there included")
     for line in inference.described(answer, labels, top):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
 
 
 def download(

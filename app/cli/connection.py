@@ -13,6 +13,8 @@ from app.errors import OctetError, Unavailable
 
 _CHUNK_BYTES = 1 << 20
 
+_FINAL = {"succeeded", "failed", "cancelled"}
+
 #: Called with the bytes done so far.
 Counter = Callable[[int], None]
 
@@ -29,7 +31,11 @@ class Connection:
 
     def json(self, method: str, path: str, **options: Any) -> Any:
         """The JSON answer; raises `Refused` with the server's own words."""
-        return self.call(method, path, **options).json()
+        answer = self.call(method, path, **options)
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise Refused(f"what answers at {self.http.base_url} is not Octet: {path} is not JSON") from error
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         with _reachable(self.http):
@@ -45,6 +51,8 @@ class Connection:
 
     def download(self, path: str, target: Path, count: Counter) -> None:
         """GET into `target`, which appears whole or not at all; raises `Refused` when it is not what ETag says."""
+        if not target.parent.is_dir():
+            raise Refused(f"there is no folder {target.parent} to download to")
         partial = target.with_name(target.name + ".part")
         digest = hashlib.sha256()
         try:
@@ -68,6 +76,7 @@ class Connection:
         import json
 
         last_id: str | None = None
+        next_id: str | None = None
         attempts = 0
         while True:
             headers = {"Last-Event-ID": last_id} if last_id else {}
@@ -79,16 +88,21 @@ class Connection:
                     for line in answer.iter_lines():
                         name, _, value = line.partition(":")
                         if name == "id":
-                            last_id = value.strip()
+                            next_id = value.strip()
                         if name == "data":
-                            attempts = 0
-                            yield json.loads(value)
-                return
+                            # An event cut off before its data was not had: it is asked for again.
+                            last_id, attempts = next_id, 0
+                            event = json.loads(value)
+                            yield event
+                            if event["state"] in _FINAL:
+                                return
+                cause = "its events ended before the job"
             except httpx.TransportError as error:
-                attempts += 1
-                if attempts > 20:
-                    raise Unavailable(f"lost the server at {self.http.base_url}: {error}") from error
-                _pause()
+                cause = str(error)
+            attempts += 1
+            if attempts > 20:
+                raise Unavailable(f"lost the server at {self.http.base_url}: {cause}")
+            _pause()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,14 +43,20 @@ class Answer:
 
 def read_sample(file: Path, sample: int) -> dict[str, Array]:
     """Sample number `sample` of each array in `file`, its first axis kept: shape (1, …). A `.npy` has no name: ""."""
-    loaded: Any = np.load(file, allow_pickle=False)
-    arrays: Mapping[str, Array] = {"": loaded} if isinstance(loaded, np.ndarray) else loaded
     chosen = {}
-    for name, array in arrays.items():
+    for name, array in _read(file).items():
         if array.ndim == 0 or not 0 <= sample < len(array):
             raise Refused(f"{file.name} has no sample {sample}: array '{name}' has shape {list(array.shape)}")
         chosen[name] = array[sample : sample + 1]
     return chosen
+
+
+def _read(file: Path) -> dict[str, Array]:
+    try:
+        loaded: Any = np.load(file, allow_pickle=False)
+        return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise Refused(f"{file.name} cannot be read as .npz or .npy: {error}") from error
 
 
 def ask(connection: Connection, model: str, arrays: Mapping[str, Array]) -> Answer:

@@ -16,8 +16,7 @@ def comparison(model: str, rows: Sequence[Row], width: int) -> Table:
     """The variants of `model`, one a row; what was not measured is a dash. A wide terminal is shown more columns."""
     wide = width >= 120
     several = len({row["revision"] for row in rows}) > 1
-    title = f"{model}: variants, measured on this machine"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=f"{model}: variants", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("variant", no_wrap=True)
     headings = ["size", "", "accuracy", "agreement", "p50", "p95", "speedup"]
     headings = [*(["revision"] if several else []), *(["version"] if wide else []), *headings]
@@ -60,7 +59,7 @@ def footnote(rows: Sequence[Row]) -> str:
     samples, dataset = measured[-1]["samples"], measured[-1]["dataset"]
     return (
         f"* answers when no variant is named. Accuracy, and agreement with the original's top-1, on {samples} samples"
-        f" of '{dataset}' that calibration never saw. Latency of one sample in ms, original and variant in turn."
+        f" of '{dataset}' that calibration never saw. Latency of one sample in ms on the worker's machine, original and variant in turn."
     )
 
 

@@ -131,5 +131,11 @@ def test_the_style_of_the_page_needs_nothing_from_elsewhere(client: TestClient) 
     assert "@import" not in style.text
 
 
+def test_a_service_without_models_says_how_to_begin(client: TestClient) -> None:
+    page = client.get("/").text
+    assert "No model yet" in page
+    assert "octet upload" in page
+
+
 def test_the_page_is_not_a_part_of_the_api(client: TestClient) -> None:
     assert "/" not in client.get("/openapi.json").json()["paths"]
