@@ -59,7 +59,8 @@ def footnote(rows: Sequence[Row]) -> str:
     samples, dataset = measured[-1]["samples"], measured[-1]["dataset"]
     return (
         f"* answers when no variant is named. Accuracy, and agreement with the original's top-1, on {samples} samples"
-        f" of '{dataset}' that calibration never saw. Latency of one sample in ms on the worker's machine, original and variant in turn."
+        f" of '{dataset}' that calibration never saw. Latency of one sample in ms, original and variant in turn, on the"
+        " worker's machine."
     )
 
 
