@@ -64,10 +64,6 @@ class Child:
                 for line in lines:
                     yield json.loads(line)
 
-    def exit_code(self) -> int:
-        """Waits for the end; negative for the signal that ended it."""
-        return self._process.wait()
-
     def end(self) -> None:
         """Kill it if it lives, and let go of what it held."""
         if self._process.poll() is None:
@@ -79,7 +75,7 @@ class Child:
 
     def crash(self, stage: str) -> JobFailed:
         """The error of a child that ended without saying why."""
-        code = self.exit_code()
+        code = self._process.wait()
         if code == -signal.SIGKILL:
             return JobFailed(f"the job's process was killed at stage '{stage}', most likely for want of memory")
         if code < 0:

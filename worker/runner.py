@@ -1,6 +1,5 @@
 """A job from claim to end: lease, heartbeat, child process, cancel, publish."""
 
-import hashlib
 import logging
 import os
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 import psutil
 
 from app.blobs import BlobStore
+from app.blobs.digest import sha256_of
 from app.errors import JobFailed, LeaseLost, NoSpace
 from app.intake.deposit import deposit
 from app.registry import Database, OperationalError, Session, jobs, variants
@@ -130,7 +130,7 @@ class Runner:
             self._blobs.link(original.data_digest, folder / original.data_name)
         if dataset is not None and spec.dataset is not None:
             self._blobs.link(dataset.digest, folder / spec.dataset)
-        (folder / "job.json").write_text(spec.model_dump_json())
+        spec.write(folder)
 
     def _follow(self, lease: Lease, folder: Path) -> Outcome:
         """The child's outcome, with heartbeat; raises `JobFailed`, `_Cancelled`, `_Stopped` or `LeaseLost`."""
@@ -155,7 +155,7 @@ class Runner:
     def _publish(self, lease: Lease, folder: Path, outcome: Outcome) -> None:
         """Blobs, variant, evaluation and the job's end in one transaction, or none of them."""
         names = [name for name in (outcome.artifact, outcome.data) if name is not None]
-        digests = [_sha256(folder / name) for name in names]
+        digests = [sha256_of(folder / name) for name in names]
         artifact = NewArtifact(
             digest=digests[0],
             data_digest=digests[1] if outcome.data is not None else None,
@@ -168,7 +168,8 @@ class Runner:
                 jobs.succeed(session, lease, artifact, outcome)
         except NoSpace as error:
             detail = error.detail
-            self._ending(folder, lambda session: jobs.fail(session, lease, detail))()
+            # What was to be published is gone after this, so it is not publishing that is tried again.
+            self._persistently(self._ending(folder, lambda session: jobs.fail(session, lease, detail)))
         except LeaseLost:
             # Cancelled while it was being published, unless the lease is really gone: then this raises again.
             with self._database.writing() as session:
@@ -243,11 +244,6 @@ class _Pulse:
         self._news = {}
         if cancel:
             raise _Cancelled
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _second_name(path: Path) -> Path:

@@ -5,7 +5,6 @@ times, fixed order), so that the file's digest identifies the content; and each 
 64 bytes, so that it can be used where it lies.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from app.blobs.digest import sha256_of
 from app.engines.engine import NUMPY_TYPES, Array
 from app.errors import InvalidDataset, TooLarge
 from app.intake.artifacts import ArraySpec, CheckedDataset, Limits
@@ -140,11 +140,9 @@ class DatasetWriter:
 
     def checked(self) -> CheckedDataset:
         """What was written, once the `with` block has been left."""
-        with self._path.open("rb") as written:
-            digest = hashlib.file_digest(written, "sha256").hexdigest()
         return CheckedDataset(
             path=self._path,
-            digest=digest,
+            digest=sha256_of(self._path),
             size_bytes=self._path.stat().st_size,
             samples=self._specs[0].shape[0],
             arrays=tuple(spec for spec in self._specs if spec.name != LABEL),

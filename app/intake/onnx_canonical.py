@@ -4,7 +4,6 @@ Everything in one `.onnx` where protobuf's size allows it, else a `.onnx` and on
 companion files are read by us alone, at places that were checked; the names they came under are gone.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -184,9 +183,3 @@ def _point(tensor: TensorProto, offset: int, length: int) -> None:
     tensor.data_location = TensorProto.EXTERNAL
     for key, value in (("location", DATA_FILE), ("offset", str(offset)), ("length", str(length))):
         tensor.external_data.add(key=key, value=value)
-
-
-def sha256_of(path: Path) -> str:
-    """The file's sha256 in hex, read in pieces."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()

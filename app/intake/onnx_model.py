@@ -10,11 +10,12 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import ModelProto, TensorProto
 
+from app.blobs.digest import sha256_of
 from app.errors import InvalidModel
 from app.intake import onnx_graph
 from app.intake.archive import TAR_ENDINGS, unpack
 from app.intake.artifacts import CheckedModel, Limits
-from app.intake.onnx_canonical import MODEL_FILE, sha256_of, write_canonical
+from app.intake.onnx_canonical import MODEL_FILE, write_canonical
 from app.intake.onnx_tensors import (
     PAYLOAD_FIELDS,
     Locate,

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from app.blobs import LocalBlobStore
-from app.errors import JobFailed
-from app.registry import Database, Session, jobs, methods, migrations, models
+from app.errors import JobFailed, NoSpace
+from app.registry import Database, OperationalError, Session, jobs, methods, migrations, models
+from app.registry.evaluations import Figures, Outcome
 from app.registry.jobs import Lease
 from app.settings import Settings
 from tests import graphs
@@ -144,3 +145,45 @@ def test_an_error_is_told_before_it_is_logged(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="No space"):
         pipeline.main(tmp_path, Channel(Sink()))
     assert "No space left" in lines[-1]
+
+
+def test_a_disk_too_full_to_publish_fails_the_job_though_the_registry_answers_late(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job's files are gone by then, so only recording the failure may be tried again."""
+    blobs = LocalBlobStore(settings.blob_folder)
+    fail, calls = jobs.fail, 0
+
+    def make(_: Runner, __: Lease, folder: Path) -> Outcome:
+        graphs.save(graphs.linear_classifier(seed=1), folder / "variant.onnx")
+        return Outcome(
+            artifact="variant.onnx",
+            engine="onnxruntime",
+            verdict="accepted",
+            samples=0,
+            original=Figures(),
+            variant=Figures(),
+            report={},
+        )
+
+    def full(*_: object) -> None:
+        raise NoSpace("the disk that holds the artifacts is full")
+
+    def late(session: Session, lease: Lease, error: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OperationalError("UPDATE jobs", {}, Exception("database or disk is full"))
+        fail(session, lease, error)
+
+    job_id = submitted(settings, database)
+    monkeypatch.setattr(Runner, "_follow", make)
+    monkeypatch.setattr(blobs, "put", full)
+    monkeypatch.setattr(jobs, "fail", late)
+    monkeypatch.setattr(runner.time, "sleep", lambda _: None)
+    Runner(settings, database, blobs).run(job_id)
+    with database.reading() as session:
+        job = jobs.find(session, job_id)
+        assert (job.state, job.error) == ("failed", "the disk that holds the artifacts is full")
+    assert calls == 2
+    assert list(settings.scratch_folder.glob("job-*")) == []
