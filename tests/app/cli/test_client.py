@@ -35,13 +35,6 @@ def octet(*arguments: str) -> Result:
     return CliRunner().invoke(cli.app, list(arguments))
 
 
-@pytest.fixture
-def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    written = io.StringIO()
-    monkeypatch.setattr(commands, "console", commands.Console(width=160, file=written))
-    return written
-
-
 def test_upload_tells_models_from_datasets(client: TestClient, tmp_path: Path, output: io.StringIO) -> None:
     (tmp_path / "My Model v2.onnx").write_bytes(onnx_bytes())
     (tmp_path / "samples.npz").write_bytes(npz_bytes())

@@ -2,22 +2,14 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from rich.console import Console
-from typer.testing import CliRunner, Result
 
-from app import cli
-from app.cli import client as commands
-from app.cli.connection import Connection
-from tests.app.cli.answers import INT8, JOB, ORIGINAL, Handler, connection, stream
-
-Octet = Callable[..., Result]
+from tests.app.cli.answers import INT8, JOB, ORIGINAL, stream
+from tests.app.cli.conftest import Octet
 
 ENDS: dict[str, dict[str, Any]] = {
     "succeeded": {"state": "succeeded", "stage": "done", "progress": 1.0},
@@ -53,26 +45,6 @@ class Server:
 
     def _job(self, method: str) -> dict[str, Any]:
         return JOB | {"id": method, "method": method, "variant": method}
-
-
-@pytest.fixture
-def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    written = io.StringIO()
-    monkeypatch.setattr(commands, "console", Console(width=160, file=written))
-    return written
-
-
-@pytest.fixture
-def octet(monkeypatch: pytest.MonkeyPatch) -> Octet:
-    def run(server: Handler, *arguments: str) -> Result:
-        @contextmanager
-        def connect(_: str) -> Iterator[Connection]:
-            yield connection(server)
-
-        monkeypatch.setattr(commands, "connect", connect)
-        return CliRunner().invoke(cli.app, list(arguments))
-
-    return run
 
 
 def test_jobs_that_succeed_end_with_the_comparison(octet: Octet, output: io.StringIO) -> None:

@@ -1,47 +1,20 @@
 """What a server, a file or a user may hold that the command line must survive."""
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from rich.console import Console
-from typer.testing import CliRunner, Result
 
 from app import cli
-from app.cli import client as commands
 from app.cli import inference
-from app.cli.connection import Connection
 from app.cli.inference import Answer
 from app.errors import OctetError
 from tests.app.cli.answers import JOB, Handler, connection, stream
-
-Octet = Callable[..., Result]
+from tests.app.cli.conftest import Octet
 
 BRACKETS = "expected [batch, 3], got [/x]"
-
-
-@pytest.fixture
-def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    written = io.StringIO()
-    monkeypatch.setattr(commands, "console", Console(width=160, file=written))
-    return written
-
-
-@pytest.fixture
-def octet(monkeypatch: pytest.MonkeyPatch) -> Octet:
-    def run(server: Handler, *arguments: str) -> Result:
-        @contextmanager
-        def connect(_: str) -> Iterator[Connection]:
-            yield connection(server)
-
-        monkeypatch.setattr(commands, "connect", connect)
-        return CliRunner().invoke(cli.app, list(arguments))
-
-    return run
 
 
 def test_an_error_with_brackets_is_told_to_the_letter(
