@@ -33,8 +33,6 @@ class TensorView(BaseModel):
 class ModelView(BaseModel):
     """One revision of a model, and what answers when a client names no variant."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     name: str
     revision: int
     digest: str

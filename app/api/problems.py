@@ -39,7 +39,7 @@ def install(app: FastAPI) -> None:
 
 def answer(request: Request, status: int, detail: str, field: str | None = None, **headers: str) -> Response:
     """The error in the form that the clients of this path understand."""
-    if request.url.path == "/v2" or request.url.path.startswith("/v2/"):
+    if _is_inference(request):
         return JSONResponse({"error": detail}, status, headers)
     problem: dict[str, Any] = {
         "type": "about:blank",
@@ -52,11 +52,15 @@ def answer(request: Request, status: int, detail: str, field: str | None = None,
     return JSONResponse(problem, status, headers, media_type="application/problem+json")
 
 
+def _is_inference(request: Request) -> bool:
+    return request.url.path == "/v2" or request.url.path.startswith("/v2/")
+
+
 def _octet_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.OctetError)
     for kind in type(error).__mro__:
         if kind in _STATUS:
-            status = _STATUS[kind][1 if request.url.path.startswith("/v2") else 0]
+            status = _STATUS[kind][1 if _is_inference(request) else 0]
             retry = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
             return answer(request, status, error.detail, error.field, **retry)
     return _defect(request, error)

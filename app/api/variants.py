@@ -53,7 +53,8 @@ def index(model: str, services: Provided) -> list[VariantView]:
     """One row a variant: size, accuracy, agreement with the original, latency, speedup."""
     with services.database.reading() as session:
         found = models.find(session, model)
-        rows = zip(comparison.compared(session, found), variants.listed(session, found), strict=True)
+        listed = variants.listed(session, found)
+        rows = zip(comparison.compared(found, listed), listed, strict=True)
         return [VariantView(**row.model_dump(), files=_files(found, variant)) for row, variant in rows]
 
 

@@ -16,6 +16,7 @@ from app.cli.connection import Connection, Refused
 Array = NDArray[Any]
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
+# Those of `app.engines`, which a client does without: importing it loads the runtime.
 _DTYPES = {
     "BOOL": np.bool_,
     "UINT8": np.uint8,

@@ -48,9 +48,8 @@ class Row(BaseModel):
     created_at: datetime
 
 
-def compared(session: Session, model: Model) -> list[Row]:
-    """All variants of `model`, each against the original of its revision."""
-    rows = variants.listed(session, model)
+def compared(model: Model, rows: list[Variant]) -> list[Row]:
+    """All variants of `model`, as `variants.listed` gives them, each against the original of its revision."""
     originals = {row.revision_id: row for row in rows if row.label == models.ORIGINAL}
     return [_row(model, row, originals[row.revision_id]) for row in rows]
 

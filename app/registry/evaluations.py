@@ -78,7 +78,8 @@ def record(
         variant=variant,
         dataset=dataset,
         samples=samples,
-        report=report,
+        # Layers have a table of their own.
+        report={section: content for section, content in report.items() if section != "layers"},
         layers=[
             LayerEvaluation(position=position, name=layer.name, operator=layer.operator, sqnr_db=layer.sqnr_db)
             for position, layer in enumerate(layers)

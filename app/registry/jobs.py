@@ -218,9 +218,8 @@ def succeed(session: Session, lease: Lease, artifact: NewArtifact, outcome: eval
         state="succeeded",
         stage="done",
         progress=1.0,
-        lease_token=None,
-        lease_expires_at=None,
         finished_at=now(),
+        **_LEASE_OVER,
     )
     if ended is None:
         raise LeaseLost(f"job {lease.job_id} is no longer held")
@@ -281,7 +280,7 @@ def cancelled(session: Session, lease: Lease) -> None:
 
 
 def _end(session: Session, lease: Lease, **values: Any) -> None:
-    ended = _change(session, _held(lease), lease_token=None, lease_expires_at=None, finished_at=now(), **values)
+    ended = _change(session, _held(lease), **_LEASE_OVER, finished_at=now(), **values)
     if ended is None:
         raise LeaseLost(f"job {lease.job_id} is no longer held")
 

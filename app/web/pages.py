@@ -7,7 +7,7 @@ from typing import Protocol, cast
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from app.registry import Database, comparison, models
+from app.registry import Database, comparison, models, variants
 from app.registry.comparison import Row
 from app.web.rendering import environment
 
@@ -32,7 +32,10 @@ class ModelSection:
 def index(request: Request) -> HTMLResponse:
     services = cast(_HasDatabase, request.app.state.services)
     with services.database.reading() as session:
-        sections = [ModelSection(model.name, comparison.compared(session, model)) for model in models.listed(session)]
+        sections = [
+            ModelSection(model.name, comparison.compared(model, variants.listed(session, model)))
+            for model in models.listed(session)
+        ]
     return HTMLResponse(render_index(sections), headers=_HEADERS)
 
 
