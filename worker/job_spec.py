@@ -11,7 +11,8 @@ FILE_NAME = "job.json"
 class JobSpec(BaseModel):
     """One job. File names are plain names in the job's folder; `options` are complete and checked.
 
-    `model` is the upload, its external data beside it. These files may be links into the blob store: they are read,
+    `model` is the upload, its external data beside it. `statistics` is what an earlier job on the same model and
+    samples found in calibration, if that is known. These files may be links into the blob store: they are read,
     never written. `intra_op_threads` is what serving uses, so that what is measured is what is served.
     """
 
@@ -26,6 +27,7 @@ class JobSpec(BaseModel):
     dataset_digest: str | None = None
     intra_op_threads: int
     class_names: list[str] | None = None
+    statistics: str | None = None
 
     def write(self, folder: Path) -> None:
         (folder / FILE_NAME).write_text(self.model_dump_json())

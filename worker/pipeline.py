@@ -94,7 +94,9 @@ def _seed(spec: JobSpec) -> int:
 def _task(spec: JobSpec, folder: Path, samples: Samples | None, parts: Split | None, progress: Progress) -> Task:
     calibration = None
     if samples is not None and parts is not None:
-        calibration = CalibrationSamples(samples.arrays, parts.calibration)
+        calibration = CalibrationSamples(
+            samples.arrays, parts.calibration, folder / spec.statistics if spec.statistics is not None else None
+        )
     return Task(folder / spec.model, folder, spec.options, this_cpu(), calibration, progress)
 
 
@@ -159,6 +161,7 @@ def _outcome(
         data=made.data.name if made.data is not None else None,
         engine=ENGINE,
         verdict=gate.ACCEPTED,
+        statistics=made.statistics.name if made.statistics is not None else None,
         samples=comparison.samples if comparison is not None else 0,
         original=report.figures_of_original(comparison, latencies),
         variant=report.figures_of_variant(comparison, latencies),

@@ -44,6 +44,8 @@ class Figures(BaseModel):
 class Outcome(BaseModel):
     """What a job made: file names are relative to the job's folder.
 
+    `statistics` is what calibration found, to be kept for the next job. `reasons` say in words why the verdict is not
+    better. `batchable`: the answer to a sample does not depend on its batch; None where that was not tested.
     `report` is everything a reader needs to judge and repeat the measurement, JSON all through.
     """
 
@@ -53,6 +55,9 @@ class Outcome(BaseModel):
     data: str | None = None
     engine: str
     verdict: str
+    reasons: list[str] = Field(default_factory=list)
+    batchable: bool | None = None
+    statistics: str | None = None
     samples: int
     original: Figures
     variant: Figures

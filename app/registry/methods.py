@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import Invalid, NotQuantizable
 
+#: How the range of an activation is found; percentiles say how many of its values, in %, the range holds.
+RangeMethod = Literal["auto", "minmax", "percentile_99.9", "percentile_99.99", "percentile_99.999", "entropy", "mse"]
+
 
 class Options(BaseModel):
     """What every method understands."""
@@ -20,6 +23,12 @@ class Options(BaseModel):
         default=2048, description="At most so many held-out samples are evaluated."
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the calibration/evaluation split.")
+    max_accuracy_drop: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.01, description="The share of the original's accuracy that may be lost; more, and it is rejected."
+    )
+    min_speedup: Annotated[float, Field(gt=0.0, le=1000.0)] | None = Field(
+        default=None, description="Slower than so many times the original's speed, and it is rejected."
+    )
 
 
 class Fp16Options(Options):
@@ -42,6 +51,10 @@ class Int8Options(Options):
     activation_type: Literal["auto", "uint8", "int8"] = Field(
         default="auto", description="`auto` takes what the CPU of the worker runs fastest."
     )
+    calibration: RangeMethod = Field(
+        default="auto", description="How activation ranges are found; `auto` takes for each tensor what errs least."
+    )
+    repair: bool = Field(default=True, description="Try repairs, each kept only when it measurably helps.")
 
 
 @dataclass(frozen=True)

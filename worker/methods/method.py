@@ -19,10 +19,14 @@ ARTIFACT = "variant.onnx"
 
 @dataclass(frozen=True)
 class CalibrationSamples:
-    """The part of a dataset that may be calibrated on: `indices` into the first axis of `arrays`."""
+    """The part of a dataset that may be calibrated on: `indices` into the first axis of `arrays`.
+
+    `known` is a file with what an earlier job found on these samples, if there was one.
+    """
 
     arrays: Mapping[str, NDArray[Any]]
     indices: Indices
+    known: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Made:
     """An artifact, and what evaluation and report need to know of how it was made.
 
     `reference` is an FP32 model whose tensors carry the names that they have in the artifact. `facts` are JSON.
+    `statistics` is a file with what calibration found, for the next job on the same samples.
     `batch_invariant` is False where the answer to a sample depends on what else is in its batch.
     """
 
@@ -54,4 +59,5 @@ class Made:
     reference: Path
     facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    statistics: Path | None = None
     batch_invariant: bool = True
