@@ -8,7 +8,7 @@ import onnxruntime as ort
 from app.engines.onnxruntime import REFUSALS, first_line
 from app.errors import JobFailed, NotQuantizable
 from worker import onnx_files
-from worker.graph import gemm, interface, opset
+from worker.graph import gemm, interface, opset, pooling
 
 FILE_NAME = "prepared.onnx"
 
@@ -108,6 +108,8 @@ def _save_typed(model: onnx.ModelProto, path: Path) -> None:
             # The runtime says [] for a scalar and for an unknown rank alike, so that [] declares no shape.
             shape = found[name].shape or None
             model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, element, shape))
+    pooling.normalize(model)
+    drop_unused_initializers(model)
     path.write_bytes(model.SerializeToString())
 
 

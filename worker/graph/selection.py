@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from worker import onnx_files
-from worker.graph import gemm
+from worker.graph import gemm, hard_sigmoid
 from worker.onnx_files import array
 
 # Operators with weights, whose integer kernels are what makes a model faster.
@@ -17,8 +17,8 @@ _COMPUTE = {"Conv", "MatMul", "Gemm"}
 # values are FP32, which costs a conversion and spares its result the rounding: in a transformer that is everything
 # but the matrix products.
 _FOLLOWING = {
-    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Mul", "Relu",
-    "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "HardSigmoid", "LeakyRelu", "MaxPool",
+    "Mul", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
 }  # fmt: skip
 
 # Embeddings smaller than this are not worth the nodes around them.
@@ -34,15 +34,18 @@ _DEFAULT_DOMAINS = {"", "ai.onnx"}
 class Selection:
     """What to quantize in a graph.
 
-    `nodes`: names. `computing`: how many of them have integer kernels of weights, without which the rest is in vain.
-    `activations`: tensors whose ranges must be known; `same_range` maps further ones to those whose range is theirs.
-    `left`: why nodes with weights stay in FP32, with their count.
+    `nodes`: names; `tables`: names of embeddings, which are not for a writer. `computing`: how many of the nodes have
+    integer kernels of weights, without which the rest is in vain. `activations`: tensors whose ranges must be known;
+    `same_range` maps further ones to those whose range is theirs, `fixed` those whose range follows from their operator
+    to it. `left`: why nodes with weights stay in FP32, with their count.
     """
 
     nodes: tuple[str, ...]
     computing: int
+    tables: tuple[str, ...] = ()
     activations: tuple[str, ...] = ()
     same_range: dict[str, str] = field(default_factory=dict)
+    fixed: dict[str, tuple[float, float]] = field(default_factory=dict)
     left: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -50,15 +53,19 @@ class Selection:
         return [f"{count} node(s) stay in FP32: {reason}" for reason, count in sorted(self.left.items())]
 
 
-def select_static(model: onnx.ModelProto) -> Selection:
-    """The nodes of a prepared `model` for static quantization; subgraphs stay in FP32."""
+def select_static(model: onnx.ModelProto, excluded: frozenset[str] = frozenset()) -> Selection:
+    """The nodes of a prepared `model` for static quantization; those `excluded` and subgraphs stay in FP32."""
     view = _View(model)
     nodes: list[str] = []
+    tables: list[str] = []
     activations: dict[str, None] = {}
     same_range: dict[str, str] = {}
+    fixed: dict[str, tuple[float, float]] = {}
     integer: set[str] = set()
     computing = 0
     for node in model.graph.node:
+        if node.name in excluded:
+            continue
         if view.computes(node):
             computing += 1
             # The output of Conv must be integer for its integer kernel; those of MatMul and Gemm may be FP32.
@@ -69,16 +76,19 @@ def select_static(model: onnx.ModelProto) -> Selection:
             integer.update(name for name in node.output if name)
             if view.is_only_reader_of_clipped(node):
                 same_range[node.input[0]] = node.output[0]
+            if node.op_type == "HardSigmoid":
+                fixed[node.output[0]] = hard_sigmoid.OUTPUT_RANGE
         elif view.looks_up(node):
-            own = []
+            tables.append(node.name)
+            continue
         else:
             if node.op_type in _WITHOUT_KERNEL:
                 view.left[f"{node.op_type} has no integer kernel"] += 1
             continue
         nodes.append(node.name)
         activations.update((name, None) for name in own if view.is_float(name))
-    observed = tuple(name for name in activations if name not in same_range)
-    return Selection(tuple(nodes), computing, observed, _ends(same_range), dict(view.left))
+    observed = tuple(name for name in activations if name not in same_range and name not in fixed)
+    return Selection(tuple(nodes), computing, tuple(tables), observed, _ends(same_range), fixed, dict(view.left))
 
 
 def _ends(same_range: dict[str, str]) -> dict[str, str]:
@@ -104,7 +114,7 @@ def select_dynamic(model: onnx.ModelProto) -> Selection:
     convolutions = sum(node.op_type == "Conv" for node in model.graph.node)
     if convolutions:
         view.left["Conv has no dynamic integer kernel that is faster"] = convolutions
-    return Selection((*computing, *tables), len(computing), left=dict(view.left))
+    return Selection(tuple(computing), len(computing), tuple(tables), left=dict(view.left))
 
 
 class _View:

@@ -5,8 +5,9 @@ over. Both take a prepared model with its weights in memory, and use it up.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import onnx
 from onnxruntime.quantization import QuantType
@@ -23,11 +24,18 @@ _ACTIVATION_TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
 
 
 def write_qdq(
-    model: onnx.ModelProto, selection: Selection, ranges: TensorsData, types: IntegerTypes, *, per_channel: bool
+    model: onnx.ModelProto,
+    selection: Selection,
+    ranges: TensorsData,
+    types: IntegerTypes,
+    *,
+    per_channel: bool,
+    overrides: Mapping[str, list[dict[str, Any]]] | None = None,
 ) -> onnx.ModelProto:
     """`model` with the nodes of `selection` between QuantizeLinear and DequantizeLinear.
 
-    `ranges` covers the activations of `selection`, those of `same_range` included.
+    `ranges` covers the activations of `selection`, those of `same_range` included. `overrides` are onnxruntime's
+    `TensorQuantOverrides`.
     """
     add_infer_metadata(model)  # types are declared already; without this mark the writer infers them through files
     chosen = set(selection.nodes)
@@ -42,7 +50,7 @@ def write_qdq(
         [],
         {node.op_type for node in model.graph.node if node.name in chosen},
         # The kernels of MatMul and Gemm write FP32 at no cost, and what reads it often wants it.
-        {"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},
+        {"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"], "TensorQuantOverrides": dict(overrides or {})},
     )
     with _quiet():
         quantizer.quantize_model()

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from app.errors import NotQuantizable
 from app.registry.methods import DynamicOptions
 from worker import onnx_files
-from worker.graph import gemm, interface
+from worker.graph import embeddings, gemm, interface
 from worker.graph.integer_types import choose_dynamic
 from worker.graph.prepare import prepare, refuse_quantized
 from worker.graph.selection import select_dynamic
@@ -26,6 +26,7 @@ def make_dynamic(task: Task) -> Made:
     selection = select_dynamic(model)
     if not selection.computing:
         raise NotQuantizable("; ".join(["no MatMul or Gemm of this model can be made integer", *selection.notes]))
+    embeddings.quantize(model, frozenset(selection.tables))
     types = choose_dynamic(task.cpu)
     written = write_dynamic(model, selection, types, per_channel=options.per_channel)
     interface.restore(written, original)
@@ -35,7 +36,10 @@ def make_dynamic(task: Task) -> Made:
         artifact,
         data,
         reference=prepared,
-        facts={"types": asdict(types) | {"weight": "int8"}, "integer_nodes": len(selection.nodes)},
+        facts={
+            "types": asdict(types) | {"weight": "int8"},
+            "integer_nodes": len(selection.nodes) + len(selection.tables),
+        },
         notes=tuple(selection.notes),
         batch_invariant=False,
     )

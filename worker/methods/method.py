@@ -50,6 +50,7 @@ class Made:
     """An artifact, and what evaluation and report need to know of how it was made.
 
     `reference` is an FP32 model whose tensors carry the names that they have in the artifact. `facts` are JSON.
+    `ranges` are those calibrated, low and high, of tensors of `reference`.
     `statistics` is a file with what calibration found, for the next job on the same samples.
     `batch_invariant` is False where the answer to a sample depends on what else is in its batch.
     """
@@ -60,4 +61,5 @@ class Made:
     facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     statistics: Path | None = None
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     batch_invariant: bool = True

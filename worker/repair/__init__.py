@@ -1,0 +1,1 @@
+"""Repairs of a quantized graph: each is tried, measured, and kept only when it helps."""

@@ -1,0 +1,168 @@
+"""The rungs of the ladder: what each repair makes of a design. `ladder` tries them in the order given here."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from app.registry.methods import RangeMethod
+from worker import onnx_files
+from worker.calibration.ranges import ActivationRange, find_range
+from worker.calibration.statistics import Statistics
+from worker.graph import equalize, smooth
+from worker.graph.selection import select_static
+from worker.graph.weights import largest_integer
+from worker.repair.alphas import best_alphas
+from worker.repair.design import Design
+from worker.repair.exclusions import tail
+from worker.repair.ladder import Proposal, Rung
+
+# A multiplication before every MatMul is not for nothing.
+_SMOOTHING_WORTH = 0.1
+
+# Nodes are left in FP32, which costs speed, only where the rest of the ladder left this much noise, and only if that
+# takes away so much of it.
+_EXCLUDE_BELOW_DB = 20.0
+_EXCLUSION_WORTH = 0.2
+
+#: Statistics of tensors of an FP32 graph: (what pass this is, graph, tensors, tensor → axis of its channels).
+Calibrate = Callable[[str, Path, Sequence[str], Mapping[str, int]], Statistics]
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """The repairs of one job. `folder` takes rewritten graphs, `judged` are feeds to look for damage with."""
+
+    folder: Path
+    calibrate: Calibrate
+    damage: Callable[[Design, Path], list[str]]
+    mean_errors: Callable[[Design], dict[str, NDArray[np.float32]]]
+    rows: Callable[[Path, Sequence[str]], dict[str, NDArray[np.float32]]]
+
+    def all(self, known: Statistics, wish: RangeMethod) -> list[Rung]:
+        """The ladder; `known` are the statistics of the activations before any repair."""
+        rungs = [
+            Rung("equalization", self.equalized),
+            Rung("smoothing", self.smoothed, worth=_SMOOTHING_WORTH),
+            Rung("weight scales", self.searched),
+            Rung("bias correction", self.corrected),
+            Rung("exclusion", self.excluded, _EXCLUDE_BELOW_DB, _EXCLUSION_WORTH),
+        ]
+        if wish == "auto":
+            rungs.insert(0, Rung("activation ranges", lambda design, _: self.ranged(design, known)))
+        return rungs
+
+    def ranged(self, design: Design, known: Statistics) -> Iterator[Proposal]:
+        """Ranges of least error in place of minimum to maximum."""
+        found = {name: find_range(known.tensors[name], "auto") for name in design.ranges}
+        clipped = sum(choice.method != "minmax" for choice in found.values())
+        if clipped:
+            ranges = {name: choice.range for name, choice in found.items()}
+            yield Proposal(
+                replace(design, ranges=ranges, range_method="auto"),
+                f"{clipped} of {len(found)} activation ranges narrower than minimum to maximum",
+            )
+
+    def equalized(self, design: Design, _: Path) -> Iterator[Proposal]:
+        model = onnx_files.load(design.model)
+        found = equalize.chains(model, frozenset(design.selection.nodes))
+        changed = equalize.equalize(model, found, {name: of.largest for name, of in design.channels.items()})
+        if changed:
+            rewritten = self._rewritten(design, model, "equalized", changed)
+            yield Proposal(rewritten, f"channels of {len(changed)} activation(s) between convolutions equalized")
+
+    def smoothed(self, design: Design, _: Path) -> Iterator[Proposal]:
+        model = onnx_files.load(design.model)
+        found = smooth.groups(model, frozenset(design.selection.nodes))
+        largest = {name: of.largest for name, of in design.channels.items()}
+        rows = self.rows(design.model, [group.tensor for group in found]) if found else {}
+        alphas = best_alphas(model, found, largest, rows, largest_integer(design.types))
+        if alphas:
+            changed = smooth.smooth(model, found, largest, alphas)
+            added = sum(name != before for name, before in changed.items())
+            yield Proposal(
+                self._rewritten(design, model, "smoothed", changed),
+                f"outliers of {len(changed)} MatMul input(s) moved to the weights, alpha {min(alphas.values())} to"
+                f" {max(alphas.values())}, by {added} multiplication(s)",
+            )
+
+    def searched(self, design: Design, _: Path) -> Iterator[Proposal]:
+        """Weight scales of least squared error of the node's output, alone and with its mean corrected."""
+        largest = largest_integer(design.types)
+        found = design.weights(onnx_files.load(design.model))
+        for corrects, words in ((False, ""), (True, ", mean errors taken back by the biases")):
+            # What the bias takes back need not be made small.
+            power = {
+                name: of.mean_square - np.square(of.mean) if corrects else of.mean_square
+                for name, of in design.channels.items()
+            }
+            scales = {weight.name: weight.searched(largest, power.get(weight.node.input[0])) for weight in found}
+            searched = replace(design, scales=scales)
+            yield Proposal(
+                replace(searched, errors=self.mean_errors(searched)) if corrects else searched,
+                f"scales of {len(scales)} weight(s) searched for least error{words}",
+            )
+
+    def corrected(self, design: Design, _: Path) -> Iterator[Proposal]:
+        if not design.errors:
+            errors = self.mean_errors(design)
+            yield Proposal(
+                replace(design, errors=errors), f"mean errors of {len(errors)} node(s) taken back by the biases"
+            )
+
+    def excluded(self, design: Design, artifact: Path) -> Iterator[Proposal]:
+        """The graph's tail in FP32, or the nodes that do the most damage: one, two, four."""
+        model = onnx_files.load(design.model, weights=False)
+        last = tail(model, design.selection)
+        if last:
+            yield self._without(design, model, last, f"{len(last)} node(s) behind the last weights stay in FP32")
+        worst = self.damage(design, artifact)
+        for count in (1, 2, 4):
+            if count > max(1, design.selection.computing // 8) or count > len(worst):
+                return
+            names = worst[:count]
+            yield self._without(design, model, names, f"stay in FP32, doing the most damage: {', '.join(names)}")
+
+    def _without(self, design: Design, model: onnx.ModelProto, nodes: Sequence[str], change: str) -> Proposal:
+        selection = select_static(model, design.excluded | frozenset(nodes))
+        missing = [name for name in selection.activations if name not in design.ranges]
+        ranges = dict(design.ranges)
+        if missing:
+            ranges |= self._ranges(self.calibrate(f"without {' '.join(nodes)}", design.model, missing, {}), design)
+        return Proposal(
+            replace(design, selection=selection, ranges=ranges, excluded=design.excluded | frozenset(nodes)), change
+        )
+
+    def _rewritten(self, design: Design, model: onnx.ModelProto, label: str, changed: Iterable[str]) -> Design:
+        """`design` on the rewritten graph `model`, the statistics of its `changed` tensors taken anew."""
+        path = self.folder / f"{label}.onnx"
+        onnx_files.save(model, path)
+        selection = select_static(onnx_files.load(path, weights=False), design.excluded)
+        axes = input_channels(model, selection.nodes)
+        tensors = [name for name in changed if name in selection.activations]
+        found = self.calibrate(label, path, tensors, {name: axes[name] for name in tensors if name in axes})
+        return replace(
+            design,
+            model=path,
+            selection=selection,
+            ranges={**design.ranges, **self._ranges(found, design)},
+            channels={**design.channels, **found.channels},
+            scales={},
+            errors={},
+        )
+
+    def _ranges(self, found: Statistics, design: Design) -> dict[str, ActivationRange]:
+        return {name: find_range(histogram, design.range_method).range for name, histogram in found.tensors.items()}
+
+
+def input_channels(model: onnx.ModelProto, nodes: Sequence[str]) -> dict[str, int]:
+    """The inputs of the Convs, MatMuls and Gemms among `nodes`, each with the axis of its channels."""
+    chosen = frozenset(nodes)
+    return {
+        node.input[0]: 1 if node.op_type == "Conv" else -1
+        for node in model.graph.node
+        if node.name in chosen and node.op_type in {"Conv", "MatMul", "Gemm"}
+    }
