@@ -12,7 +12,7 @@ from tests.worker.runtime import run
 from worker.calibration.collect import collect
 from worker.calibration.ranges import ActivationRange, as_onnxruntime
 
-_RUN = {"threads": 1, "progress": lambda share: None}
+_RUN = {"channels": {}, "threads": 1, "progress": lambda share: None}
 
 
 def _two_inputs(opset: int = 17) -> list[object]:
@@ -39,14 +39,16 @@ def test_ranges_are_the_extremes_over_all_samples_and_inputs(tmp_path: Path, ops
     found = collect(path, ["x", "s", "y"], arrays, chosen, **_RUN)  # type: ignore[arg-type]
     exact = arrays["x"][chosen], (arrays["ids"] + arrays["x"])[chosen], ((arrays["ids"] + arrays["x"]) ** 2)[chosen]
     for name, values in zip(("x", "s", "y"), exact, strict=True):
-        assert found[name].low == pytest.approx(values.min(), rel=1e-6)
-        assert found[name].high == pytest.approx(values.max(), rel=1e-6)
+        assert found.tensors[name].minimum == pytest.approx(values.min(), rel=1e-6)
+        assert found.tensors[name].maximum == pytest.approx(values.max(), rel=1e-6)
 
 
 def test_progress_is_told_after_each_batch_and_ends_at_one(tmp_path: Path) -> None:
     path = models.write(models.classifier(4), tmp_path)
     told: list[float] = []
-    collect(path, ["scores"], {"x": models.normal(10, 3, 8, 8)}, np.arange(10), threads=1, progress=told.append)
+    collect(
+        path, ["scores"], {"x": models.normal(10, 3, 8, 8)}, np.arange(10), channels={}, threads=1, progress=told.append
+    )
     assert told == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0]
 
 
