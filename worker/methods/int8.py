@@ -1,62 +1,146 @@
 """Static INT8: weights and activations as integers, the ranges of activations found on samples beforehand."""
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
 
 from app.engines.cpu import usable_cores
 from app.errors import JobFailed, NotQuantizable
-from app.registry.methods import Int8Options
+from app.registry.methods import Int8Options, RangeMethod
 from worker import onnx_files
 from worker.calibration.calibrator import Calibrator
-from worker.calibration.ranges import as_onnxruntime, find_range
-from worker.graph import interface
+from worker.calibration.ranges import find_range
+from worker.calibration.statistics import Statistics
+from worker.evaluation.layers import compare_layers
 from worker.graph.integer_types import choose
 from worker.graph.prepare import prepare, refuse_quantized
-from worker.graph.selection import select_static
-from worker.graph.writers import write_qdq
-from worker.methods.method import ARTIFACT, Made, Task
+from worker.graph.selection import Selection, select_static
+from worker.methods.method import ARTIFACT, CalibrationSamples, Made, Task
+from worker.repair.alphas import sampled_rows
+from worker.repair.design import Design
+from worker.repair.exclusions import by_damage
+from worker.repair.judge import Judge
+from worker.repair.ladder import Climbed, climb
+from worker.repair.mean_errors import mean_errors
+from worker.repair.rungs import Rungs, input_channels
+
+_JUDGING_SAMPLES = 64
+_DAMAGE_SAMPLES = 16
+
+# Until a repair shows that another is better.
+_FIRST_RANGE: RangeMethod = "minmax"
 
 
 def make_int8(task: Task) -> Made:
     """QDQ form. Raises `NotQuantizable` for a model without a node that could be integer."""
-    options = Int8Options.model_validate(task.options)
     if task.calibration is None or len(task.calibration.indices) == 0:
         raise JobFailed("static INT8 needs samples to calibrate on and others to be judged on: at least 2")
-    original = onnx_files.load(task.source, weights=False)
-    refuse_quantized(original)
-    prepared = prepare(task.source, task.folder)
-    selection = select_static(onnx_files.load(prepared, weights=False))
-    if not selection.computing:
-        raise NotQuantizable("; ".join(["no node of this model can be made integer", *selection.notes]))
+    return _Int8(task, task.calibration, Int8Options.model_validate(task.options)).make()
 
-    calibrator = Calibrator(task.calibration, threads=usable_cores())
-    found = calibrator.statistics(
-        "prepared",
-        prepared,
-        selection.activations,
-        {},
-        progress=lambda share: task.progress("calibrate", share),
-    )
-    ranges = {name: find_range(histogram, "minmax").range for name, histogram in found.tensors.items()}
-    ranges |= {name: ranges[source] for name, source in selection.same_range.items()}
 
-    task.progress("quantize", 0.0)
-    types = choose(task.cpu, options.activation_type)
-    written = write_qdq(
-        onnx_files.load(prepared), selection, as_onnxruntime(ranges), types, per_channel=options.per_channel
-    )
-    interface.restore(written, original)
-    artifact = task.folder / ARTIFACT
-    data = onnx_files.save(written, artifact)
-    return Made(
-        artifact,
-        data,
-        reference=prepared,
-        facts={
-            "types": asdict(types) | {"weight": "int8"},
-            "integer_nodes": len(selection.nodes),
-            "calibrated_tensors": len(ranges),
-            "range": "minimum to maximum",
-        },
-        notes=tuple(selection.notes),
-        statistics=calibrator.save(task.folder),
-    )
+@dataclass(frozen=True)
+class _Int8:
+    task: Task
+    samples: CalibrationSamples
+    options: Int8Options
+
+    def make(self) -> Made:
+        original = onnx_files.load(self.task.source, weights=False)
+        refuse_quantized(original)
+        prepared = prepare(self.task.source, self.task.folder)
+        graph = onnx_files.load(prepared, weights=False)
+        selection = select_static(graph)
+        if not selection.computing:
+            raise NotQuantizable("; ".join(["no node of this model can be made integer", *selection.notes]))
+
+        calibrator = Calibrator(self.samples, threads=usable_cores())
+        known = calibrator.statistics(
+            "prepared",
+            prepared,
+            selection.activations,
+            input_channels(graph, selection.nodes),
+            progress=lambda share: self.task.progress("calibrate", share),
+        )
+        start = self._first_design(original, prepared, selection, known)
+        self.task.progress("quantize", 0.0)
+        climbed = self._climb(start, known, calibrator)
+        return self._made(climbed, known, calibrator)
+
+    def _first_design(
+        self, original: onnx.ModelProto, prepared: Path, selection: Selection, known: Statistics
+    ) -> Design:
+        method = (
+            _FIRST_RANGE if self.options.calibration == "auto" and self.options.repair else self.options.calibration
+        )
+        return Design(
+            model=prepared,
+            original=original,
+            selection=selection,
+            ranges={name: find_range(histogram, method).range for name, histogram in known.tensors.items()},
+            range_method=method,
+            channels=known.channels,
+            types=choose(self.task.cpu, self.options.activation_type),
+            per_channel=self.options.per_channel,
+        )
+
+    def _climb(self, start: Design, known: Statistics, calibrator: Calibrator) -> Climbed:
+        judged = self.samples.indices[:_JUDGING_SAMPLES]
+        judge = Judge(self.task.source, self.samples.arrays, judged, threads=usable_cores())
+
+        def calibrate(label: str, model: Path, tensors: Sequence[str], channels: Mapping[str, int]) -> Statistics:
+            return calibrator.statistics(label, model, tensors, channels, progress=lambda share: None)
+
+        rungs = Rungs(self.task.folder, calibrate, self._damage, self._mean_errors, self._rows)
+        return climb(
+            start,
+            rungs.all(known, self.options.calibration) if self.options.repair and judge.has_floats else [],
+            judge,
+            self.task.folder / ARTIFACT,
+            lambda share: self.task.progress("quantize", share),
+        )
+
+    def _mean_errors(self, design: Design) -> dict[str, NDArray[np.float32]]:
+        judged = self.samples.indices[:_JUDGING_SAMPLES]
+        return mean_errors(design, self.samples.arrays, judged, threads=usable_cores())
+
+    def _rows(self, model: Path, tensors: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        chosen = self.samples.indices[:_DAMAGE_SAMPLES]
+        return sampled_rows(model, tensors, self.samples.arrays, chosen, threads=usable_cores())
+
+    def _damage(self, design: Design, artifact: Path) -> list[str]:
+        layers = compare_layers(
+            design.model,
+            artifact,
+            self.samples.arrays,
+            self.samples.indices[:_DAMAGE_SAMPLES],
+            threads=usable_cores(),
+            progress=lambda share: None,
+        )
+        return by_damage(onnx_files.load(design.model, weights=False), design.selection, layers)
+
+    def _made(self, climbed: Climbed, known: Statistics, calibrator: Calibrator) -> Made:
+        design = climbed.design
+        return Made(
+            climbed.artifact,
+            climbed.data,
+            reference=design.model,
+            facts=self._facts(climbed, known),
+            notes=tuple(design.selection.notes),
+            statistics=calibrator.save(self.task.folder),
+            ranges={name: (found.low, found.high) for name, found in design.ranges.items()},
+        )
+
+    def _facts(self, climbed: Climbed, known: Statistics) -> dict[str, Any]:
+        design = climbed.design
+        return {
+            "types": asdict(design.types) | {"weight": "int8"},
+            "integer_nodes": len(design.selection.nodes) + len(design.selection.tables),
+            "calibrated_tensors": len(known.tensors),
+            "range": design.range_method,
+            "repairs": [step.as_json() for step in climbed.steps],
+        }
