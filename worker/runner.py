@@ -16,10 +16,11 @@ from app.blobs import BlobStore
 from app.blobs.digest import sha256_of
 from app.errors import JobFailed, LeaseLost, NoSpace
 from app.intake.deposit import deposit
-from app.registry import Database, OperationalError, Session, jobs, variants
+from app.registry import Database, OperationalError, Session, calibrations, jobs, variants
 from app.registry.evaluations import Outcome
 from app.registry.jobs import Lease, NewArtifact
 from app.settings import Settings
+from worker.calibration.statistics import settings as calibration_settings
 from worker.child import Child
 from worker.job_spec import JobSpec
 
@@ -125,6 +126,11 @@ class Runner:
                 intra_op_threads=self._settings.intra_op_threads,
                 class_names=job.revision.class_names,
             )
+            key = _calibration_key(spec)
+            known = calibrations.find(session, key) if key is not None else None
+        if known is not None:
+            spec = spec.model_copy(update={"statistics": "known.npz"})
+            (folder / "known.npz").write_bytes(known)
         self._blobs.link(original.digest, folder / spec.model)
         if original.data_digest is not None and original.data_name is not None:
             self._blobs.link(original.data_digest, folder / original.data_name)
@@ -166,6 +172,7 @@ class Runner:
         try:
             with deposit(self._database, self._blobs, files) as session:
                 jobs.succeed(session, lease, artifact, outcome)
+                _keep_statistics(session, folder, outcome)
         except NoSpace as error:
             detail = error.detail
             # What was to be published is gone after this, so it is not publishing that is tried again.
@@ -244,6 +251,29 @@ class _Pulse:
         self._news = {}
         if cancel:
             raise _Cancelled
+
+
+def _calibration_key(spec: JobSpec) -> str | None:
+    settings = calibration_settings(spec.options)
+    if settings is None or spec.dataset_digest is None:
+        return None
+    return calibrations.key(spec.model_digest, spec.dataset_digest, settings)
+
+
+def _keep_statistics(session: Session, folder: Path, outcome: Outcome) -> None:
+    """Keep what calibration found for the next job; that it cannot be kept is no reason to fail this one."""
+    spec = JobSpec.read(folder)
+    key = _calibration_key(spec)
+    if outcome.statistics is None or key is None or spec.dataset_digest is None:
+        return
+    try:
+        found = (folder / outcome.statistics).read_bytes()
+    except OSError:
+        _log.exception("what calibration found could not be read")
+        return
+    calibrations.keep(
+        session, key, model_digest=spec.model_digest, dataset_digest=spec.dataset_digest, statistics=found
+    )
 
 
 def _second_name(path: Path) -> Path:

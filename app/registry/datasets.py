@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, UnknownDataset
+from app.registry import calibrations
 from app.registry.names import checked, is_valid
 from app.registry.tables import Dataset, Job, Json
 
@@ -64,4 +65,6 @@ def delete(session: Session, name: str) -> str:
         raise Conflict(f"dataset '{name}' is used by a job that has not ended: cancel job {live} or wait for it")
     digest = dataset.digest
     session.delete(dataset)
+    session.flush()
+    calibrations.forget_dataset(session, digest)
     return digest

@@ -6,6 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session, selectinload
 
 from app.errors import Conflict, Invalid, UnknownModel, UnknownRevision
+from app.registry import calibrations
 from app.registry.names import checked, is_valid
 from app.registry.tables import Job, Json, Model, Revision, Variant
 
@@ -143,9 +144,12 @@ def delete(session: Session, name: str) -> list[str]:
     if live is not None:
         raise Conflict(f"model '{name}' has a job that has not ended: cancel job {live} or wait for it")
     digests = session.execute(select(Variant.digest, Variant.data_digest).where(Variant.model_id == model.id)).all()
+    revisions = session.scalars(select(Revision.digest).where(Revision.model_id == model.id)).all()
     model.default_variant_id = None
     session.flush()
     session.delete(model)
+    session.flush()
+    calibrations.forget_models(session, revisions)
     return sorted({digest for row in digests for digest in row if digest})
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -239,6 +240,18 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Calibration(Base):
+    """What calibrating a model on a dataset found out, as the worker's own file. `key` says with which settings."""
+
+    __tablename__ = "calibrations"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model_digest: Mapped[str] = mapped_column(String(64), index=True)
+    dataset_digest: Mapped[str] = mapped_column(String(64), index=True)
+    statistics: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

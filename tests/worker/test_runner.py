@@ -11,7 +11,7 @@ import pytest
 
 from app.blobs import LocalBlobStore
 from app.errors import JobFailed, NoSpace
-from app.registry import Database, OperationalError, Session, jobs, methods, migrations, models
+from app.registry import Database, OperationalError, Session, datasets, jobs, methods, migrations, models
 from app.registry.evaluations import Figures, Outcome
 from app.registry.jobs import Lease
 from app.settings import Settings
@@ -37,7 +37,9 @@ def database(settings: Settings) -> Iterator[Database]:
     database.close()
 
 
-def submitted(settings: Settings, database: Database) -> str:
+def submitted(
+    settings: Settings, database: Database, method: str = "fp16", label: str | None = None, dataset: str | None = None
+) -> str:
     path = graphs.save(graphs.linear_classifier(), settings.scratch_folder / "upload.onnx")
     LocalBlobStore(settings.blob_folder).put(path, "a" * 64)
     new = models.NewRevision(
@@ -60,11 +62,22 @@ def submitted(settings: Settings, database: Database) -> str:
             session,
             model=revision.model,
             revision=revision,
-            method=methods.find("fp16"),
+            method=methods.find(method),
             options={},
-            dataset=None,
+            dataset=datasets.find(session, dataset) if dataset is not None else None,
+            label=label,
         )
         return job.id
+
+
+def with_dataset(settings: Settings, database: Database) -> str:
+    """A dataset of that name, whose blob is no dataset: these tests run no pipeline."""
+    path = settings.scratch_folder / "dataset"
+    path.write_bytes(b"samples")
+    LocalBlobStore(settings.blob_folder).put(path, "d" * 64)
+    new = datasets.NewDataset("d" * 64, size_bytes=7, samples=2, arrays=[], labelled=False, class_names=None)
+    with database.writing() as session:
+        return datasets.register(session, "samples", new)[0].name
 
 
 def test_a_failed_jobs_files_are_gone_before_its_failure_is_recorded(
@@ -155,16 +168,7 @@ def test_a_disk_too_full_to_publish_fails_the_job_though_the_registry_answers_la
     fail, calls = jobs.fail, 0
 
     def make(_: Runner, __: Lease, folder: Path) -> Outcome:
-        graphs.save(graphs.linear_classifier(seed=1), folder / "variant.onnx")
-        return Outcome(
-            artifact="variant.onnx",
-            engine="onnxruntime",
-            verdict="accepted",
-            samples=0,
-            original=Figures(),
-            variant=Figures(),
-            report={},
-        )
+        return made(folder)
 
     def full(*_: object) -> None:
         raise NoSpace("the disk that holds the artifacts is full")
@@ -187,3 +191,55 @@ def test_a_disk_too_full_to_publish_fails_the_job_though_the_registry_answers_la
         assert (job.state, job.error) == ("failed", "the disk that holds the artifacts is full")
     assert calls == 2
     assert list(settings.scratch_folder.glob("job-*")) == []
+
+
+def made(folder: Path, statistics: str | None = None) -> Outcome:
+    """What a pipeline hands over, its artifact in `folder`."""
+    graphs.save(graphs.linear_classifier(seed=1), folder / "variant.onnx")
+    return Outcome(
+        artifact="variant.onnx",
+        engine="onnxruntime",
+        verdict="accepted",
+        statistics=statistics,
+        samples=0,
+        original=Figures(),
+        variant=Figures(),
+        report={},
+    )
+
+
+def test_a_second_job_on_the_same_model_and_samples_is_given_what_the_first_found(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[bytes | None] = []
+
+    def follow(_: Runner, __: Lease, folder: Path) -> Outcome:
+        spec = JobSpec.read(folder)
+        given.append((folder / spec.statistics).read_bytes() if spec.statistics is not None else None)
+        (folder / "found.npz").write_bytes(b"found")
+        return made(folder, "found.npz" if spec.method == "int8" else None)
+
+    monkeypatch.setattr(Runner, "_follow", follow)
+    dataset = with_dataset(settings, database)
+    running = Runner(settings, database, LocalBlobStore(settings.blob_folder))
+    for method, label in (("fp16", "half"), ("int8", "first"), ("int8", "second"), ("fp16", "other")):
+        running.run(submitted(settings, database, method, label, dataset))
+    assert given == [None, None, b"found", None]
+
+
+@pytest.mark.parametrize("trouble", ["no file", "refused"])
+def test_a_job_succeeds_though_what_calibration_found_cannot_be_kept(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    def follow(_: Runner, __: Lease, folder: Path) -> Outcome:
+        if trouble == "refused":
+            (folder / "found.npz").write_bytes(b"found")
+            with database.writing() as session:
+                session.connection().exec_driver_sql("DROP TABLE calibrations")
+        return made(folder, "found.npz")
+
+    monkeypatch.setattr(Runner, "_follow", follow)
+    job_id = submitted(settings, database, "int8", dataset=with_dataset(settings, database))
+    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    with database.reading() as session:
+        assert jobs.state_of(session, job_id) == "succeeded"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,22 @@ class Pass:
     statistics: Statistics
 
 
-#: Of the content of the file; a reader that knows another finds nothing.
+#: Of the content of the file, and of how it is found: to be raised when either changes.
 FORMAT = 1
 
 _INDEX = "index"
 _CHANNEL_FIELDS = ("mean", "mean_square", "largest")
+
+
+def settings(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """All that statistics depend on besides model and dataset; None for the options of a method without calibration.
+
+    Names of tensors are what the runtime's optimizer leaves, and what is asked of a graph is in a pass's fingerprint.
+    """
+    if "calibration_samples" not in options:
+        return None
+    chosen = {name: options[name] for name in ("calibration_samples", "seed")}
+    return chosen | {"format": FORMAT, "onnxruntime": version("onnxruntime")}
 
 
 def save(passes: Mapping[str, Pass], path: Path) -> None:
