@@ -22,7 +22,7 @@ from app.engines import ENGINES
 from app.engines.cpu import this_cpu, usable_cores
 from app.intake.artifacts import Limits
 from app.intake.dataset import check_dataset
-from app.intake.dataset_file import open_dataset
+from app.intake.dataset_file import Samples, open_dataset
 from app.registry.evaluations import Outcome
 from app.registry.methods import METHODS, checked_options
 from worker.child import Child
@@ -84,21 +84,16 @@ def job(pair: Pair, method: str, folder: Path, threads: int) -> Outcome:
     return Outcome.model_validate(last["outcome"])
 
 
-def spearman(pair: Pair, artifact: Path, outcome: Outcome, folder: Path) -> float | None:
-    """100 · Spearman's rank correlation between the cosines of sentence pairs and the scores people gave them."""
+def spearman(pair: Pair, artifact: Path, samples: Samples, calibration: NDArray[np.int64]) -> float | None:
+    """100 · Spearman's rank correlation between the cosines of sentence pairs and the scores people gave them.
+
+    Only pairs neither of whose sentences is among those of `calibration` are judged, one sentence at a time.
+    """
     if not pair.scores.exists():
         return None
     scores = np.load(pair.scores)
-    samples = open_dataset(folder / "dataset.npz")
-    made = outcome.report["dataset"]["split"]
-    parts = split(
-        len(samples),
-        seed=made["seed"],
-        calibration_samples=made["calibration_samples"],
-        evaluation_samples=len(samples),
-    )
     calibrated = np.zeros(len(samples), bool)
-    calibrated[parts.calibration] = True
+    calibrated[calibration] = True
     kept = np.flatnonzero(~calibrated[: len(scores)] & ~calibrated[len(scores) :])
     model = ENGINES["onnxruntime"].load(artifact, intra_op_threads=usable_cores())
     feeder = Feeder(model.inputs, samples.arrays)
@@ -108,6 +103,14 @@ def spearman(pair: Pair, artifact: Path, outcome: Outcome, folder: Path) -> floa
     )
     cosines = (first * second).sum(axis=1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
     return 100 * float(np.corrcoef(ranks(cosines), ranks(scores[kept]))[0, 1])
+
+
+def calibrated(outcome: Outcome, samples: Samples) -> NDArray[np.int64]:
+    """The samples that the job may have calibrated on."""
+    made = outcome.report["dataset"]["split"]
+    return split(
+        len(samples), seed=made["seed"], calibration_samples=made["calibration_samples"], evaluation_samples=1
+    ).calibration
 
 
 def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -162,10 +165,12 @@ def main() -> None:
                 folder = Path(name)
                 outcome = job(pair, method, folder, given.threads)
                 size = outcome.report["size"]
+                samples = open_dataset(folder / "dataset.npz")
+                calibration = calibrated(outcome, samples)
                 if number == 0:
-                    quality = spearman(pair, folder / "original.onnx", outcome, folder)
+                    quality = spearman(pair, folder / "original.onnx", samples, calibration)
                     print(row(pair.model.stem, "original", size["original_bytes"], outcome, quality, original=True))
-                quality = spearman(pair, folder / outcome.artifact, outcome, folder)
+                quality = spearman(pair, folder / outcome.artifact, samples, calibration)
                 line = row(pair.model.stem, method, size["variant_bytes"], outcome, quality, original=False)
                 print(line, flush=True)
 

@@ -41,6 +41,20 @@ class DynamicOptions(Options):
     per_channel: bool = Field(default=True, description="One scale for each output channel of a weight.")
 
 
+class Int4Options(Options):
+    """Weights of matrix products in blocks of 4 or 8 bits; activations stay FP32 outside of the products."""
+
+    bits: Literal[4, 8] = Field(default=4, description="Bits of a weight.")
+    block_size: Literal[16, 32, 64, 128, 256] = Field(default=32, description="Weights that share a scale.")
+    algorithm: Literal["auto", "rtn", "hqq", "gptq"] = Field(
+        default="auto",
+        description="`rtn` and `hqq` need no dataset, `gptq` does; `auto` tries them all and keeps what errs least.",
+    )
+    calibration_samples: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=128, description="At most so many samples calibrate; at most half of the dataset does."
+    )
+
+
 class Int8Options(Options):
     """Static INT8 (QDQ): integer weights and activations, ranges calibrated on a dataset."""
 
@@ -88,6 +102,12 @@ METHODS: dict[str, Method] = {
             Int8Options,
             needs_dataset=True,
             operators=frozenset({"Conv", "MatMul", "Gemm"}),
+        ),
+        Method(
+            "int4",
+            "4-bit weights in blocks: the smallest; for models led by MatMul, better with a dataset",
+            Int4Options,
+            operators=frozenset({"MatMul", "Gemm"}),
         ),
     )
 }

@@ -35,14 +35,14 @@ def _looked_up(node: onnx.NodeProto, constants: Constants) -> list[onnx.NodeProt
     table, indices = node.input
     integers, rows, columns = rounded(constants[table])
     name = node.output[0]
-    stored = constants.add(f"{table}_quantized", integers)
+    stored = constants.add(f"{table}_integers", integers)
     row_scales = constants.add(f"{table}_row_scale", rows[:, None])
     column_scales = constants.add(f"{table}_column_scale", columns)
     zeros = constants.add(f"{table}_zero_point", np.zeros(len(columns), np.int8))
     return [
-        helper.make_node("Gather", [stored, indices], [f"{name}_quantized"], f"{node.name}_integers", axis=0),
+        helper.make_node("Gather", [stored, indices], [f"{name}_integers"], f"{node.name}_rows", axis=0),
         helper.make_node(
-            "DequantizeLinear", [f"{name}_quantized", column_scales, zeros], [f"{name}_unscaled"],
+            "DequantizeLinear", [f"{name}_integers", column_scales, zeros], [f"{name}_unscaled"],
             f"{node.name}_columns", axis=-1,
         ),
         helper.make_node("Gather", [row_scales, indices], [f"{name}_row_scale"], f"{node.name}_row_scale", axis=0),

@@ -117,5 +117,6 @@ def _factors(largest: NDArray[np.float64], weight: NDArray[np.float32], chain: C
 def _by_input(factors: Factors, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """`factors` of the input channels, laid out to divide a Conv's weight `(out, in / groups, …)`."""
     groups = len(factors) // shape[1]
-    rows: Factors = np.repeat(factors.reshape(groups, shape[1]), shape[0] // groups, axis=0)
-    return rows.reshape(*shape[:2], *[1] * (len(shape) - 2))
+    rows = np.repeat(factors.reshape(groups, shape[1]), shape[0] // groups, axis=0)
+    laid_out: NDArray[np.float32] = rows.reshape(*shape[:2], *[1] * (len(shape) - 2))
+    return laid_out

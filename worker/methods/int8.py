@@ -88,7 +88,7 @@ class _Int8:
             per_channel=self.options.per_channel,
         )
 
-    def _climb(self, start: Design, known: Statistics, calibrator: Calibrator) -> Climbed:
+    def _climb(self, start: Design, known: Statistics, calibrator: Calibrator) -> Climbed[Design]:
         judged = self.samples.indices[:_JUDGING_SAMPLES]
         judge = Judge(self.task.source, self.samples.arrays, judged, threads=usable_cores())
 
@@ -123,7 +123,7 @@ class _Int8:
         )
         return by_damage(onnx_files.load(design.model, weights=False), design.selection, layers)
 
-    def _made(self, climbed: Climbed, known: Statistics, calibrator: Calibrator) -> Made:
+    def _made(self, climbed: Climbed[Design], known: Statistics, calibrator: Calibrator) -> Made:
         design = climbed.design
         return Made(
             climbed.artifact,
@@ -135,7 +135,7 @@ class _Int8:
             ranges={name: (found.low, found.high) for name, found in design.ranges.items()},
         )
 
-    def _facts(self, climbed: Climbed, known: Statistics) -> dict[str, Any]:
+    def _facts(self, climbed: Climbed[Design], known: Statistics) -> dict[str, Any]:
         design = climbed.design
         return {
             "types": asdict(design.types) | {"weight": "int8"},

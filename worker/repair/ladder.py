@@ -4,25 +4,33 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from worker.repair.design import Design
 from worker.repair.judge import Judge, decibels
+
+
+class Writable(Protocol):
+    """A design of any kind: it writes its artifact to `path`, and returns the data file beside it, if there is one."""
+
+    def write(self, path: Path) -> Path | None: ...
+
+
+D = TypeVar("D", bound=Writable)
 
 # Less than this share of the noise gone is not worth telling from chance.
 _SMALLEST_GAIN = 0.02
 
 
 @dataclass(frozen=True)
-class Proposal:
+class Proposal(Generic[D]):
     """A design that a rung makes of the one before, and what is done in words."""
 
-    design: Design
+    design: D
     change: str
 
 
 @dataclass(frozen=True)
-class Rung:
+class Rung(Generic[D]):
     """`propose` gives the designs to be tried in place of one; none where the repair does not apply.
 
     `below_db`: it is tried only where the ratio of signal to noise is below this. `worth`: the share of the noise that
@@ -30,7 +38,7 @@ class Rung:
     """
 
     name: str
-    propose: Callable[[Design, Path], Iterable[Proposal]]
+    propose: Callable[[D, Path], Iterable[Proposal[D]]]
     below_db: float | None = None
     worth: float = _SMALLEST_GAIN
 
@@ -56,10 +64,10 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Climbed:
+class Climbed(Generic[D]):
     """The best design found, its artifact, how noisy it is, and the steps that led there."""
 
-    design: Design
+    design: D
     artifact: Path
     data: Path | None
     noise: float
@@ -67,13 +75,13 @@ class Climbed:
 
 
 def climb(
-    start: Design, rungs: Sequence[Rung], judge: Judge, artifact: Path, progress: Callable[[float], None]
-) -> Climbed:
+    start: D, rungs: Sequence[Rung[D]], judge: Judge, artifact: Path, progress: Callable[[float], None]
+) -> Climbed[D]:
     """Try each of `rungs` in turn on the best design so far, beginning with `start`.
 
     Candidates are written into folders beside `artifact`, and the best one becomes that in the end.
     """
-    bench = _Bench(judge, artifact)
+    bench: _Bench[D] = _Bench(judge, artifact)
     best = bench.written(start)
     for done, rung in enumerate(rungs, start=1):
         below = decibels(best.noise)
@@ -88,14 +96,14 @@ def climb(
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    design: Design
+class _Candidate(Generic[D]):
+    design: D
     artifact: Path
     data: Path | None
     noise: float
 
 
-class _Bench:
+class _Bench(Generic[D]):
     """Where candidates are written and measured, one folder each."""
 
     def __init__(self, judge: Judge, artifact: Path) -> None:
@@ -103,14 +111,14 @@ class _Bench:
         self._judge = judge
         self._artifact = artifact
 
-    def written(self, design: Design) -> _Candidate:
+    def written(self, design: D) -> _Candidate[D]:
         folder = self._artifact.with_name(f"candidate-{len(self.steps)}")
         folder.mkdir()
         artifact = folder / self._artifact.name
         data = design.write(artifact)
         return _Candidate(design, artifact, data, self._judge.noise(artifact))
 
-    def tried(self, rung: Rung, best: _Candidate) -> _Candidate:
+    def tried(self, rung: Rung[D], best: _Candidate[D]) -> _Candidate[D]:
         """The best of `best` and of what `rung` makes of it; notes every trial."""
         leader, leading = best, None
         for proposal in rung.propose(best.design, best.artifact):
@@ -127,5 +135,5 @@ class _Bench:
             self.discard(best)
         return leader
 
-    def discard(self, candidate: _Candidate) -> None:
+    def discard(self, candidate: _Candidate[D]) -> None:
         shutil.rmtree(candidate.artifact.parent)

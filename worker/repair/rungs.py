@@ -42,7 +42,7 @@ class Rungs:
     mean_errors: Callable[[Design], dict[str, NDArray[np.float32]]]
     rows: Callable[[Path, Sequence[str]], dict[str, NDArray[np.float32]]]
 
-    def all(self, known: Statistics, wish: RangeMethod) -> list[Rung]:
+    def all(self, known: Statistics, wish: RangeMethod) -> list[Rung[Design]]:
         """The ladder; `known` are the statistics of the activations before any repair."""
         rungs = [
             Rung("equalization", self.equalized),
@@ -55,7 +55,7 @@ class Rungs:
             rungs.insert(0, Rung("activation ranges", lambda design, _: self.ranged(design, known)))
         return rungs
 
-    def ranged(self, design: Design, known: Statistics) -> Iterator[Proposal]:
+    def ranged(self, design: Design, known: Statistics) -> Iterator[Proposal[Design]]:
         """Ranges of least error in place of minimum to maximum."""
         found = {name: find_range(known.tensors[name], "auto") for name in design.ranges}
         clipped = sum(choice.method != "minmax" for choice in found.values())
@@ -66,7 +66,7 @@ class Rungs:
                 f"{clipped} of {len(found)} activation ranges narrower than minimum to maximum",
             )
 
-    def equalized(self, design: Design, _: Path) -> Iterator[Proposal]:
+    def equalized(self, design: Design, _: Path) -> Iterator[Proposal[Design]]:
         model = onnx_files.load(design.model)
         found = equalize.chains(model, frozenset(design.selection.nodes))
         changed = equalize.equalize(model, found, {name: of.largest for name, of in design.channels.items()})
@@ -74,7 +74,7 @@ class Rungs:
             rewritten = self._rewritten(design, model, "equalized", changed)
             yield Proposal(rewritten, f"channels of {len(changed)} activation(s) between convolutions equalized")
 
-    def smoothed(self, design: Design, _: Path) -> Iterator[Proposal]:
+    def smoothed(self, design: Design, _: Path) -> Iterator[Proposal[Design]]:
         model = onnx_files.load(design.model)
         found = smooth.groups(model, frozenset(design.selection.nodes))
         largest = {name: of.largest for name, of in design.channels.items()}
@@ -89,7 +89,7 @@ class Rungs:
                 f" {max(alphas.values())}, by {added} multiplication(s)",
             )
 
-    def searched(self, design: Design, _: Path) -> Iterator[Proposal]:
+    def searched(self, design: Design, _: Path) -> Iterator[Proposal[Design]]:
         """Weight scales of least squared error of the node's output, alone and with its mean corrected."""
         largest = largest_integer(design.types)
         found = design.weights(onnx_files.load(design.model))
@@ -106,14 +106,14 @@ class Rungs:
                 f"scales of {len(scales)} weight(s) searched for least error{words}",
             )
 
-    def corrected(self, design: Design, _: Path) -> Iterator[Proposal]:
+    def corrected(self, design: Design, _: Path) -> Iterator[Proposal[Design]]:
         if not design.errors:
             errors = self.mean_errors(design)
             yield Proposal(
                 replace(design, errors=errors), f"mean errors of {len(errors)} node(s) taken back by the biases"
             )
 
-    def excluded(self, design: Design, artifact: Path) -> Iterator[Proposal]:
+    def excluded(self, design: Design, artifact: Path) -> Iterator[Proposal[Design]]:
         """The graph's tail in FP32, or the nodes that do the most damage: one, two, four."""
         model = onnx_files.load(design.model, weights=False)
         last = tail(model, design.selection)
@@ -126,7 +126,7 @@ class Rungs:
             names = worst[:count]
             yield self._without(design, model, names, f"stay in FP32, doing the most damage: {', '.join(names)}")
 
-    def _without(self, design: Design, model: onnx.ModelProto, nodes: Sequence[str], change: str) -> Proposal:
+    def _without(self, design: Design, model: onnx.ModelProto, nodes: Sequence[str], change: str) -> Proposal[Design]:
         selection = select_static(model, design.excluded | frozenset(nodes))
         missing = [name for name in selection.activations if name not in design.ranges]
         ranges = dict(design.ranges)
