@@ -7,7 +7,8 @@ nothing but this folder. It leaves its artifact there. Standard output carries o
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.engines import ENGINES, LoadedModel
@@ -19,9 +20,14 @@ from app.registry.methods import Int8Options
 from worker import onnx_files
 from worker.channel import Channel, claim_stdout, end_with_parent
 from worker.evaluation import gate, report
+from worker.evaluation.budget import Budget, judge
+from worker.evaluation.coverage import Coverage, measure_coverage
 from worker.evaluation.heldout import Comparison, compare
-from worker.evaluation.latency import Latencies, measure
+from worker.evaluation.invariance import Invariance, check_invariance, invariance_rows, varied
+from worker.evaluation.latency import Latencies, is_slower, measure
 from worker.evaluation.layers import compare_layers
+from worker.evaluation.portability import Saturation, predict_saturation
+from worker.evaluation.profile import OperatorTime, compare_operators, in_words
 from worker.evaluation.split import Split, split
 from worker.job_spec import JobSpec
 from worker.methods import METHODS, CalibrationSamples, Made, Progress, Stage, Task
@@ -37,6 +43,7 @@ _HELDOUT_ENDS, _LATENCY_ENDS = 0.6, 0.9
 
 _LATENCY_REQUESTS = 16
 _LAYER_SAMPLES = 16
+_SATURATION_SAMPLES = 32
 
 
 def run(spec: JobSpec, folder: Path, progress: Progress) -> Outcome:
@@ -52,28 +59,63 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> Outcome:
     variant = gate.load_variant(made.artifact, engine=ENGINE, intra_op_threads=spec.intra_op_threads)
     requests = _requests(spec, original, samples, parts)
     gate.check(original, variant, requests[0])
+    rows = requests if samples is not None else varied(original, requests[0], seed=_seed(spec))
+    invariance = _invariance(original, variant, rows)
 
     progress("evaluate", 0.0)
     comparison, batch = None, None
     if samples is not None and parts is not None:
-        comparison, batch = _compare(made, original, variant, samples, parts, _part(progress, 0.0, _HELDOUT_ENDS))
+        heldout = _part(progress, 0.0, _HELDOUT_ENDS)
+        comparison, batch = _compare(invariance, original, variant, samples, parts, heldout)
     latencies = measure(
         original, variant, requests, seed=_seed(spec), progress=_part(progress, _HELDOUT_ENDS, _LATENCY_ENDS)
     )
     # A large model's memory goes back before the graphs are loaded once more, all layers exposed.
     del original, variant
-    layers = []
+    operators = []
+    if is_slower(latencies):
+        operators = compare_operators(source, made.artifact, requests, folder, intra_op_threads=spec.intra_op_threads)
+    inside = _Inside()
     if samples is not None and parts is not None:
-        layers = compare_layers(
-            made.reference,
-            made.artifact,
-            samples.arrays,
-            parts.evaluation[:_LAYER_SAMPLES],
-            threads=usable_cores(),
-            progress=_part(progress, _LATENCY_ENDS, 1.0),
-        )
+        inside = _look_inside(made, samples, parts, _part(progress, _LATENCY_ENDS, 1.0))
     progress("evaluate", 1.0)
-    return _outcome(spec, source, made, parts, batch, comparison, latencies, layers)
+    measured = _Measured(invariance, comparison, batch, latencies, operators, inside)
+    return _outcome(spec, source, made, parts, measured)
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """What is seen of the variant's inner tensors; nothing without samples."""
+
+    layers: Sequence[LayerFigures] = ()
+    coverage: Coverage | None = None
+    saturation: Saturation | None = None
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """All that evaluation found out about a variant."""
+
+    invariance: Invariance
+    comparison: Comparison | None
+    batch: int | None
+    latencies: Latencies
+    operators: Sequence[OperatorTime]
+    inside: _Inside
+
+    @property
+    def notes(self) -> Iterator[str]:
+        if self.comparison is None:
+            yield (
+                "no dataset: only latency is measured, on a made-up request; nothing is known of the variant's accuracy"
+            )
+        if is_slower(self.latencies):
+            words = in_words(self.operators)
+            yield f"slower than the original on this machine: {self.latencies.speedup:.2f}x" + (
+                f"; what costs it most: {words}" if words else ""
+            )
+        notes = (found.note for found in (self.invariance, self.inside.coverage, self.inside.saturation) if found)
+        yield from (note for note in notes if note is not None)
 
 
 def _split(spec: JobSpec, samples: int) -> Split:
@@ -108,8 +150,15 @@ def _requests(spec: JobSpec, original: LoadedModel, samples: Samples | None, par
     return [batch.feeds for batch in feeder.batches(parts.evaluation[:_LATENCY_REQUESTS], 1)]
 
 
+def _invariance(original: LoadedModel, variant: LoadedModel, requests: Sequence[Feeds]) -> Invariance:
+    fixed = Feeder(original.inputs, requests[0]).fixed_batch
+    if fixed is not None:
+        return Invariance(False, f"the model takes batches of {fixed} and no other: requests are not batched together")
+    return check_invariance(original, variant, invariance_rows(requests))
+
+
 def _compare(
-    made: Made,
+    invariance: Invariance,
     original: LoadedModel,
     variant: LoadedModel,
     samples: Samples,
@@ -117,34 +166,30 @@ def _compare(
     progress: Callable[[float], None],
 ) -> tuple[Comparison, int]:
     feeder = Feeder(original.inputs, samples.arrays)
-    # A scale that is taken from the whole batch makes answers depend on it: such a variant is judged on what a
-    # lone request gets.
-    batch = feeder.fixed_batch or (feeder.natural_batch if made.batch_invariant else 1)
+    # A variant whose answers depend on the batch is judged on what a lone request gets.
+    batch = feeder.fixed_batch or (feeder.natural_batch if invariance.batchable else 1)
     comparison = compare(original, variant, feeder, parts.evaluation, samples.labels, batch=batch, progress=progress)
     return comparison, batch
+
+
+def _look_inside(made: Made, samples: Samples, parts: Split, progress: Callable[[float], None]) -> _Inside:
+    few, threads = parts.evaluation[:_LAYER_SAMPLES], usable_cores()
+    layers = compare_layers(made.reference, made.artifact, samples.arrays, few, threads=threads, progress=progress)
+    return _Inside(
+        layers,
+        measure_coverage(made.reference, made.ranges, samples.arrays, few, threads=threads),
+        predict_saturation(made.artifact, samples.arrays, parts.evaluation[:_SATURATION_SAMPLES], threads=threads),
+    )
 
 
 def _part(progress: Progress, begin: float, end: float) -> Callable[[float], None]:
     return lambda share: progress("evaluate", begin + (end - begin) * share)
 
 
-def _outcome(
-    spec: JobSpec,
-    source: Path,
-    made: Made,
-    parts: Split | None,
-    batch: int | None,
-    comparison: Comparison | None,
-    latencies: Latencies,
-    layers: list[LayerFigures],
-) -> Outcome:
-    notes = list(made.notes)
-    if comparison is None:
-        notes.append(
-            "no dataset: only latency is measured, on a made-up request; nothing is known of the variant's accuracy"
-        )
-    if latencies.high < 1.0:
-        notes.append(f"slower than the original on this machine: {latencies.speedup:.2f}x")
+def _outcome(spec: JobSpec, source: Path, made: Made, parts: Split | None, measured: _Measured) -> Outcome:
+    comparison, latencies, inside = measured.comparison, measured.latencies, measured.inside
+    budget = Budget(spec.options["max_accuracy_drop"], spec.options["min_speedup"])
+    verdict = judge(budget, comparison, latencies)
     circumstances = report.Circumstances(
         method=spec.method,
         options=spec.options,
@@ -154,27 +199,40 @@ def _outcome(
         split=parts,
         cpu=this_cpu(),
         intra_op_threads=spec.intra_op_threads,
-        batch=batch,
+        batch=measured.batch,
     )
     return Outcome(
         artifact=made.artifact.name,
         data=made.data.name if made.data is not None else None,
         engine=ENGINE,
-        verdict=gate.ACCEPTED,
+        verdict=verdict.verdict,
+        reasons=list(verdict.reasons),
+        batchable=measured.invariance.batchable,
         statistics=made.statistics.name if made.statistics is not None else None,
         samples=comparison.samples if comparison is not None else 0,
         original=report.figures_of_original(comparison, latencies),
         variant=report.figures_of_variant(comparison, latencies),
-        layers=layers,
+        layers=list(inside.layers),
         report=report.build(
             circumstances,
             facts=made.facts,
-            notes=notes,
+            notes=[*made.notes, *measured.notes],
             original_bytes=onnx_files.size_bytes(source),
             variant_bytes=onnx_files.size_bytes(made.artifact),
             comparison=comparison,
             latencies=latencies,
-            layers=layers,
+            layers=inside.layers,
+            gate={
+                "verdict": verdict.verdict,
+                "reasons": verdict.reasons,
+                "budget": asdict(budget),
+                "batchable": measured.invariance.batchable,
+            },
+            findings={
+                "operators": [one.as_json() for one in measured.operators],
+                "calibration_coverage": inside.coverage.as_json() if inside.coverage is not None else None,
+                "portability": inside.saturation.as_json() if inside.saturation is not None else None,
+            },
         ),
     )
 

@@ -27,8 +27,11 @@ class Noise:
         self._first = _sums_before(histogram.counts * centres)
         self._second = _sums_before(histogram.counts * np.square(centres))
 
-    def relative(self, low: ArrayLike, high: ArrayLike) -> Reals:
-        """Expected squared error over mean square, of ranges `low` ≤ 0 ≤ `high` that broadcast; 0 for zeros alone."""
+    def relative(self, low: ArrayLike, high: ArrayLike, clipping_weight: float = 1.0) -> Reals:
+        """Expected squared error over mean square, of ranges `low` ≤ 0 ≤ `high` that broadcast; 0 for zeros alone.
+
+        The part of it that clipping makes counts `clipping_weight` times.
+        """
         low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
         power = self._second[-1]
         if power == 0.0:
@@ -43,7 +46,7 @@ class Noise:
         )
         step = (high - low) / (self._levels - 1)
         rounded = np.maximum(self._counts[end] - self._counts[begin] - self._zeros, 0.0)
-        noise: Reals = (below + above + rounded * np.square(step) / 12.0) / power
+        noise: Reals = (clipping_weight * (below + above) + rounded * np.square(step) / 12.0) / power
         return noise
 
     def clipped(self, low: ArrayLike, high: ArrayLike) -> Reals:

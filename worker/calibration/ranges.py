@@ -15,6 +15,10 @@ from worker.calibration.noise import Noise
 #: Of eight bits.
 LEVELS = 256
 
+#: What is clipped errs in one direction, and so do the layers that read it, where errors of rounding cancel out:
+#: judged by what the whole model answers, ranges are best that are searched with clipping counted several times over.
+CLIPPING_WEIGHT = 4.0
+
 # Errors that differ by less are one: the estimate is no better.
 _TIE = 1.01
 
@@ -60,19 +64,25 @@ def find_range(histogram: Histogram, method: RangeMethod, levels: int = LEVELS) 
     """The range that `method` finds for values of this histogram, to be rounded to `levels` values.
 
     Every range holds zero, which integers must stand for exactly, and nothing beyond zero and the values. "auto" takes
-    the range of least expected error and, of those that are within 1% of it, the one that clips fewest values.
-    Raises `ValueError` for a histogram of nothing.
+    the range of least expected error, clipping counted `CLIPPING_WEIGHT` times, and, of those that are within 1% of it,
+    the one that clips fewest values. Raises `ValueError` for a histogram of nothing.
     """
     if histogram.minimum > histogram.maximum:
         raise ValueError("no value was seen")
     noise = Noise(histogram, levels)
     names = list(_METHODS) if method == "auto" else [method]
-    bounds = np.array([_METHODS[name](histogram, noise, levels) for name in names])
-    errors = noise.relative(bounds[:, 0], bounds[:, 1])
+    weight = CLIPPING_WEIGHT if method == "auto" else 1.0
+    found = [_METHODS[name](histogram, noise, levels) for name in names]
+    if method == "auto":
+        names.append("mse")
+        found.append(_least_error(noise, weight))
+    bounds = np.array(found)
+    errors = noise.relative(bounds[:, 0], bounds[:, 1], weight)
     clipped = noise.clipped(bounds[:, 0], bounds[:, 1])
     tied = np.flatnonzero(errors <= errors.min() * _TIE)
     best = tied[np.argmin(clipped[tied])]
-    return FoundRange(float(bounds[best, 0]), float(bounds[best, 1]), names[best], float(errors[best]))
+    low, high = (float(bound) for bound in bounds[best])
+    return FoundRange(low, high, names[best], float(noise.relative(low, high)))
 
 
 Bounds = tuple[float, float]
@@ -107,13 +117,17 @@ _REFINEMENTS = 3
 
 
 def _mse(histogram: Histogram, noise: Noise, levels: int) -> Bounds:
+    return _least_error(noise, 1.0)
+
+
+def _least_error(noise: Noise, clipping_weight: float) -> Bounds:
     """Both ends at once on a grid, then on ever smaller ones: the error has one valley, as a rule, but no formula."""
     lows, highs, spacing = _WHOLE_REACH, _WHOLE_REACH, 1.0 / len(_WHOLE_REACH)
     low, high = 1.0, 1.0
     for _ in range(1 + _REFINEMENTS):
         # An end at zero has nowhere to go.
         lows, highs = (lows if noise.low < 0 else np.ones(1)), (highs if noise.high > 0 else np.ones(1))
-        errors = noise.relative(noise.low * lows[:, None], noise.high * highs)
+        errors = noise.relative(noise.low * lows[:, None], noise.high * highs, clipping_weight)
         row, column = np.unravel_index(np.argmin(errors), errors.shape)
         low, high = float(lows[row]), float(highs[column])
         lows, highs = (np.clip(best + spacing * _REFINED, 0.0, 1.0) for best in (low, high))

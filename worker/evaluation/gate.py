@@ -8,8 +8,6 @@ from app.engines import ENGINES, LoadedModel, TensorSpec
 from app.errors import Invalid, InvalidModel, JobFailed
 from worker.samples import Feeds
 
-ACCEPTED = "accepted"
-
 
 def load_variant(artifact: Path, *, engine: str, intra_op_threads: int) -> LoadedModel:
     """Raises `JobFailed` when the artifact cannot be loaded."""

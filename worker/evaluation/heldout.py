@@ -26,7 +26,10 @@ class OutputFidelity:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What held-out samples tell. Shares are 0..1; None is what these outputs or samples cannot tell."""
+    """What held-out samples tell. Shares are 0..1; None is what these outputs or samples cannot tell.
+
+    `lost` samples only the original classes right, `gained` ones only the variant.
+    """
 
     samples: int
     original_accuracy: float | None
@@ -34,6 +37,8 @@ class Comparison:
     agreement: float | None
     cosine: float | None
     sqnr_db: float | None
+    lost: int | None
+    gained: int | None
     outputs: tuple[OutputFidelity, ...]
     notes: tuple[str, ...]
 
@@ -80,6 +85,7 @@ class _Tally:
         self._sums = {name: _Sums() for name in names}
         self._class_output: ClassOutput | None = None
         self._agreement, self._original, self._variant = Share(), Share(), Share()
+        self._lost, self._gained = 0, 0
 
     def add(self, batch: Batch, expected: Sequence[NDArray[Any]], answer: Sequence[NDArray[Any]]) -> None:
         fed = len(next(iter(batch.feeds.values()))) if batch.feeds else len(batch)
@@ -121,6 +127,8 @@ class _Tally:
             truth = self._labels[batch.indices]
             self._original.add(left, truth)
             self._variant.add(right, truth)
+            self._lost += int(((left == truth) & (right != truth)).sum())
+            self._gained += int(((left != truth) & (right == truth)).sum())
 
     def result(self) -> Comparison:
         usable = [sums for sums in self._sums.values() if sums.unusable is None]
@@ -134,6 +142,8 @@ class _Tally:
             agreement=self._agreement.value,
             cosine=usable[0].cosine.value if usable else None,
             sqnr_db=finite_or_none(together.sqnr_db) if usable else None,
+            lost=self._lost if self._original.rows else None,
+            gained=self._gained if self._original.rows else None,
             outputs=tuple(self._output(name) for name in self._names),
             notes=tuple(self._notes()),
         )

@@ -12,6 +12,7 @@ from app.engines.engine import LoadedModel
 from worker.samples import Feeds
 
 _WARM_UP_RUNS = 3
+_NOTICEABLY_SLOWER = 0.98
 _FEWEST_PAIRS = 10
 _FEW_PAIRS = 60
 _MOST_PAIRS = 2000
@@ -95,6 +96,11 @@ def _timed(model: LoadedModel, request: Feeds) -> float:
     start = time.perf_counter()
     model.run(request)
     return time.perf_counter() - start
+
+
+def is_slower(latencies: Latencies) -> bool:
+    """Whether the variant is slower than the original, beyond noise and by more than anyone would notice."""
+    return latencies.high < 1.0 and latencies.speedup < _NOTICEABLY_SLOWER
 
 
 def speedup_interval(pairs: NDArray[np.float64], *, seed: int, resamples: int = _RESAMPLES) -> tuple[float, float]:

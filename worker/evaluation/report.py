@@ -11,6 +11,7 @@ import onnxruntime
 
 from app.engines.cpu import Cpu
 from app.registry.evaluations import Figures, LayerFigures
+from worker.evaluation.budget import PairedTest
 from worker.evaluation.fidelity import finite_or_none
 from worker.evaluation.heldout import Comparison
 from worker.evaluation.latency import Latencies, Percentiles
@@ -74,8 +75,13 @@ def build(
     comparison: Comparison | None,
     latencies: Latencies,
     layers: Sequence[LayerFigures],
+    gate: Mapping[str, Any],
+    findings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The report as strict JSON: what was not measured, and what is infinite, is null."""
+    """The report as strict JSON: what was not measured, and what is infinite, is null.
+
+    `gate` says what was decided, and `findings`, by section, what else was found out.
+    """
     report = {
         "method": {"name": circumstances.method, "options": dict(circumstances.options), **facts},
         "model": {"digest": circumstances.model_digest},
@@ -92,6 +98,7 @@ def build(
             "variant_bytes": variant_bytes,
             "ratio": variant_bytes / original_bytes,
         },
+        "gate": gate,
         "quality": _quality(circumstances, comparison),
         "latency": {
             **latencies.as_json(),
@@ -100,6 +107,7 @@ def build(
             "engine": "onnxruntime",
             "request": "one sample, or one fixed batch of the model; original and variant in turn, in random order",
         },
+        **findings,
         "layers": [layer.model_dump() for layer in layers],
         "notes": [*notes, *(comparison.notes if comparison else ())],
     }
@@ -120,11 +128,13 @@ def _dataset(circumstances: Circumstances) -> dict[str, Any] | None:
 def _quality(circumstances: Circumstances, comparison: Comparison | None) -> dict[str, Any] | None:
     if comparison is None:
         return None
+    paired = PairedTest.of(comparison)
     return {
         "samples": comparison.samples,
         "batch": circumstances.batch,
         "original_accuracy": comparison.original_accuracy,
         **_fidelity_fields(comparison),
+        "paired_test": paired.as_json() if paired is not None else None,
         "outputs": [asdict(output) for output in comparison.outputs],
     }
 

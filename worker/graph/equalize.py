@@ -111,7 +111,7 @@ def _factors(largest: NDArray[np.float64], weight: NDArray[np.float32], chain: C
     reach = np.abs(weight).reshape(len(weight), weight.shape[1], -1).max(axis=(0, 2))
     reach = np.tile(reach, len(largest) // len(reach))
     meant = np.sqrt(room * reach / max(float(reach.max()), np.finfo(np.float32).tiny))
-    return np.clip(meant, 1.0, np.maximum(room, 1.0)).astype(np.float32)
+    return np.asarray(np.clip(meant, 1.0, np.maximum(room, 1.0)), np.float32)
 
 
 def _by_input(factors: Factors, shape: tuple[int, ...]) -> NDArray[np.float32]:

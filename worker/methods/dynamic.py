@@ -41,5 +41,4 @@ def make_dynamic(task: Task) -> Made:
             "integer_nodes": len(selection.nodes) + len(selection.tables),
         },
         notes=tuple(selection.notes),
-        batch_invariant=False,
     )

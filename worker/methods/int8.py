@@ -29,7 +29,8 @@ from worker.repair.ladder import Climbed, climb
 from worker.repair.mean_errors import mean_errors
 from worker.repair.rungs import Rungs, input_channels
 
-_JUDGING_SAMPLES = 64
+_JUDGING_SAMPLES = 48
+_MEAN_ERROR_SAMPLES = 32
 _DAMAGE_SAMPLES = 16
 
 # Until a repair shows that another is better.
@@ -105,8 +106,8 @@ class _Int8:
         )
 
     def _mean_errors(self, design: Design) -> dict[str, NDArray[np.float32]]:
-        judged = self.samples.indices[:_JUDGING_SAMPLES]
-        return mean_errors(design, self.samples.arrays, judged, threads=usable_cores())
+        chosen = self.samples.indices[:_MEAN_ERROR_SAMPLES]
+        return mean_errors(design, self.samples.arrays, chosen, threads=usable_cores())
 
     def _rows(self, model: Path, tensors: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         chosen = self.samples.indices[:_DAMAGE_SAMPLES]

@@ -52,7 +52,6 @@ class Made:
     `reference` is an FP32 model whose tensors carry the names that they have in the artifact. `facts` are JSON.
     `ranges` are those calibrated, low and high, of tensors of `reference`.
     `statistics` is a file with what calibration found, for the next job on the same samples.
-    `batch_invariant` is False where the answer to a sample depends on what else is in its batch.
     """
 
     artifact: Path
@@ -62,4 +61,3 @@ class Made:
     notes: tuple[str, ...] = ()
     statistics: Path | None = None
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    batch_invariant: bool = True

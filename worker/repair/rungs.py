@@ -90,28 +90,18 @@ class Rungs:
             )
 
     def searched(self, design: Design, _: Path) -> Iterator[Proposal[Design]]:
-        """Weight scales of least squared error of the node's output, alone and with its mean corrected."""
+        """Weight scales of least squared error of the node's output."""
         largest = largest_integer(design.types)
-        found = design.weights(onnx_files.load(design.model))
-        for corrects, words in ((False, ""), (True, ", mean errors taken back by the biases")):
-            # What the bias takes back need not be made small.
-            power = {
-                name: of.mean_square - np.square(of.mean) if corrects else of.mean_square
-                for name, of in design.channels.items()
-            }
-            scales = {weight.name: weight.searched(largest, power.get(weight.node.input[0])) for weight in found}
-            searched = replace(design, scales=scales)
-            yield Proposal(
-                replace(searched, errors=self.mean_errors(searched)) if corrects else searched,
-                f"scales of {len(scales)} weight(s) searched for least error{words}",
-            )
+        power = {name: of.mean_square for name, of in design.channels.items()}
+        scales = {
+            weight.name: weight.searched(largest, power.get(weight.node.input[0]))
+            for weight in design.weights(onnx_files.load(design.model))
+        }
+        yield Proposal(replace(design, scales=scales), f"scales of {len(scales)} weight(s) searched for least error")
 
     def corrected(self, design: Design, _: Path) -> Iterator[Proposal[Design]]:
-        if not design.errors:
-            errors = self.mean_errors(design)
-            yield Proposal(
-                replace(design, errors=errors), f"mean errors of {len(errors)} node(s) taken back by the biases"
-            )
+        errors = self.mean_errors(design)
+        yield Proposal(replace(design, errors=errors), f"mean errors of {len(errors)} node(s) taken back by the biases")
 
     def excluded(self, design: Design, artifact: Path) -> Iterator[Proposal[Design]]:
         """The graph's tail in FP32, or the nodes that do the most damage: one, two, four."""

@@ -25,7 +25,8 @@ def test_an_encoder_of_token_ids_becomes_integer_and_a_quarter_of_the_size(tmp_p
     for tensor in onnx.load(made.artifact).graph.initializer:
         if tensor.data_type in stored:
             stored[tensor.data_type] += onnx_files.stored_bytes(tensor)
-    assert stored[TensorProto.INT8] + stored[TensorProto.UINT8] > 10 * stored[TensorProto.FLOAT]
+    # The table's rows are short here: 16 bytes, and 4 of their scale.
+    assert stored[TensorProto.INT8] + stored[TensorProto.UINT8] > 4 * stored[TensorProto.FLOAT]
 
 
 def test_it_needs_no_samples_and_says_that_answers_depend_on_batch_mates(tmp_path: Path) -> None:
