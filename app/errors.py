@@ -3,6 +3,8 @@
 `app.api.problems` maps the classes named here to HTTP; no other place does.
 """
 
+from collections.abc import Sequence
+
 
 class OctetError(Exception):
     """Anything that goes wrong in a way a client or an operator can act on."""
@@ -69,6 +71,17 @@ class UnknownDataset(NotFound):
 class UnknownJob(NotFound):
     def __init__(self, job: str) -> None:
         super().__init__(f"there is no job '{job}'", field="id")
+
+
+class Rejected(Conflict):
+    """The variant broke its budget, and nobody has decided that it serves all the same."""
+
+    def __init__(self, model: str, variant: str, reasons: Sequence[str]) -> None:
+        super().__init__(
+            f"variant '{variant}' of '{model}' was rejected: {'; '.join(reasons)}. To serve it all the same:"
+            f" PUT /api/v1/models/{model}/variants/{variant}/override",
+            field="variant",
+        )
 
 
 class InvalidName(Invalid):

@@ -66,11 +66,12 @@ class ModelView(BaseModel):
 
 
 class DefaultRequest(BaseModel):
-    """A variant's label, or its integer version."""
+    """A variant's label, or its integer version; `override` lets a rejected one serve."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"variant": "int8"}]})
 
     variant: str
+    override: bool = False
 
 
 @routes.post(
@@ -184,14 +185,23 @@ def delete(model: str, services: Provided) -> None:
     discard(services.database, services.blobs, digests)
 
 
-@routes.put("/{model}/default", summary="Choose what answers when a client names no variant")
+@routes.put("/{model}/default", summary="Choose what answers when a client names no variant", responses={409: {}})
 def set_default(model: str, wanted: DefaultRequest, services: Provided) -> dict[str, Any]:
-    """The variant is loaded before it is switched to, so that no request waits or fails."""
+    """The variant is loaded before it is switched to, so that no request waits or fails.
+
+    A rejected one is refused unless `override` is true.
+    """
     with services.database.reading() as session:
-        variant = variants.find(session, models.find(session, model), wanted.variant)
+        found = models.find(session, model)
+        variant = variants.find(session, found, wanted.variant)
+        if not wanted.override:
+            variants.check_serves(found, variant)
     services.pool.get(Artifact.of(variant))
     with services.database.writing() as session:
         found = models.find(session, model, for_update=True)
         chosen = variants.find(session, found, str(variant.version))
+        if wanted.override:
+            variants.override(chosen)
+        variants.check_serves(found, chosen)
         models.set_default(session, found, chosen)
         return {"model": model, "variant": chosen.label, "version": chosen.version}

@@ -140,6 +140,25 @@ def _download(services: Services, request: Request, file: FileView) -> Response:
     return FileResponse(path, media_type="application/octet-stream", filename=file.name, headers={"ETag": tag})
 
 
+@routes.put("/{variant}/override", summary="Let a rejected variant serve")
+def override(model: str, variant: str, services: Provided) -> VariantDetail:
+    """The verdict and its reasons stay; doing it twice, or to a variant that may serve anyway, changes nothing."""
+    with services.database.writing() as session:
+        found, row = _find(session, model, variant)
+        variants.override(row)
+        return _detail(session, found, row)
+
+
+@routes.delete("/{variant}/override", summary="Have the verdict hold again", responses={409: {}})
+def take_back_override(model: str, variant: str, services: Provided) -> VariantDetail:
+    """Refused for the default."""
+    with services.database.writing() as session:
+        found = models.find(session, model, for_update=True)
+        row = variants.find(session, found, variant)
+        variants.take_back_override(found, row)
+        return _detail(session, found, row)
+
+
 @routes.delete("/{variant}", status_code=204, summary="Delete a variant", responses={409: {}})
 def delete(model: str, variant: str, services: Provided) -> None:
     """Refused for the default and for the original."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from app import __version__
-from app.cli.client import compare, download, infer, jobs, quantize, upload
+from app.cli.client import compare, default, download, infer, jobs, override, quantize, upload
 from app.cli.demo import demo
 from app.cli.operations import config, health, migrate
 from app.cli.processes import gateway, serve, worker
@@ -41,7 +41,7 @@ def _root(
 
 _COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Run": [serve, demo, gateway, worker],
-    "Use": [upload, quantize, jobs, compare, infer, download],
+    "Use": [upload, quantize, jobs, compare, default, override, infer, download],
     "Operate": [migrate, config, health],
 }
 for panel, commands in _COMMANDS.items():

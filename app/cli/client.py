@@ -176,7 +176,36 @@ def compare(model: Annotated[str, typer.Argument(help="A model's name.")], url: 
 def _print_comparison(connection: Connection, model: str) -> None:
     rows = connection.json("GET", f"/api/v1/models/{model}/variants")
     console.print(tables.comparison(model, rows, console.width))
+    if any(row["reasons"] for row in rows):
+        console.print(tables.rejections(rows))
     console.print(tables.footnote(rows), style="dim")
+
+
+def default(
+    model: Annotated[str, typer.Argument(help="A model's name.")],
+    variant: Annotated[str, typer.Argument(help="A variant's label or version.")],
+    override: Annotated[bool, typer.Option("--override", help="Even if it was rejected.")] = False,
+    url: Url = LOCAL,
+) -> None:
+    """Choose the variant that answers when a client names none."""
+    with connect(url) as connection:
+        wanted = {"variant": variant, "override": override}
+        chosen = connection.json("PUT", f"/api/v1/models/{model}/default", json=wanted)
+        console.print(f"[bold]{chosen['variant']}[/bold] answers for {model} from now on")
+
+
+def override(
+    model: Annotated[str, typer.Argument(help="A model's name.")],
+    variant: Annotated[str, typer.Argument(help="A variant's label or version.")],
+    take_back: Annotated[bool, typer.Option("--take-back", help="Have the verdict hold again.")] = False,
+    url: Url = LOCAL,
+) -> None:
+    """Let a rejected variant serve."""
+    with connect(url) as connection:
+        method = "DELETE" if take_back else "PUT"
+        row = connection.json(method, f"/api/v1/models/{model}/variants/{variant}/override")
+        serves = row["verdict"] != "rejected" or row["overridden"]
+        console.print(f"[bold]{row['variant']}[/bold] {'serves' if serves else 'does not serve'}")
 
 
 def infer(

@@ -47,8 +47,22 @@ def _figures(row: Row) -> dict[str, str]:
         "95% interval": interval,
         "cosine": number(row["cosine"], 4),
         "SQNR dB": number(row["sqnr_db"], 1),
-        "verdict": row["verdict"] or "–",
+        "verdict": _verdict(row),
     }
+
+
+def _verdict(row: Row) -> str:
+    return "overridden" if row["overridden"] else row["verdict"] or "–"
+
+
+def rejections(rows: Sequence[Row]) -> Text:
+    """Why variants were rejected, a line each."""
+    lines = [
+        f"{row['variant']} {'serves by override' if row['overridden'] else 'was rejected'}: {'; '.join(row['reasons'])}"
+        for row in rows
+        if row["reasons"]
+    ]
+    return Text("\n".join(lines), style="yellow")
 
 
 def footnote(rows: Sequence[Row]) -> str:

@@ -19,7 +19,10 @@ PLATFORM = "onnxruntime_onnx"
 
 @dataclass(frozen=True)
 class Served:
-    """A variant as clients of the protocol see it. `versions` are all integer versions of its model."""
+    """A variant as clients of the protocol see it. `versions` are all integer versions of its model.
+
+    `batchable`: requests of several clients may be answered in one batch.
+    """
 
     model: str
     label: str
@@ -29,6 +32,7 @@ class Served:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     class_names: tuple[str, ...] | None
+    batchable: bool
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class DataPlane:
     def resolve(self, name: str, version: str | None = None) -> Served:
         """The variant meant by `name`, which may be `model@variant`, and `version`: an integer or a label.
 
-        With neither, the model's default. Raises `UnknownModel`, `UnknownVariant`, or `Invalid` for both at once.
+        With neither, the model's default. Raises `UnknownModel`, `UnknownVariant`, `Rejected` for a variant that may
+        not serve, or `Invalid` for both at once.
         """
         model_name, at, label = name.partition("@")
         if at and version is not None:
@@ -95,6 +100,7 @@ class DataPlane:
                 variant = variants.default_of(session, model)
             else:
                 variant = variants.find(session, model, reference)
+            variants.check_serves(model, variant)
             return _served(session, model, variant)
 
     def index(self) -> list[dict[str, str]]:
@@ -103,7 +109,7 @@ class DataPlane:
         with self._database.reading() as session:
             for model in models.listed(session):
                 rows += [
-                    {"name": model.name, "version": str(row.version), "state": "READY", "reason": ""}
+                    {"name": model.name, "version": str(row.version), **_state(row)}
                     for row in variants.listed(session, model)
                 ]
         return rows
@@ -121,6 +127,12 @@ class DataPlane:
         return InferenceResponse(served, outputs, request.id, {"variant": served.label})
 
 
+def _state(variant: Variant) -> dict[str, str]:
+    if variants.may_serve(variant):
+        return {"state": "READY", "reason": ""}
+    return {"state": "UNAVAILABLE", "reason": f"rejected: {'; '.join(variant.reasons)}"}
+
+
 def _served(session: Session, model: Model, variant: Variant) -> Served:
     revision = variant.revision
     return Served(
@@ -132,6 +144,8 @@ def _served(session: Session, model: Model, variant: Variant) -> Served:
         inputs=tuple(TensorSpec.from_json(spec) for spec in revision.inputs),
         outputs=tuple(TensorSpec.from_json(spec) for spec in revision.outputs),
         class_names=tuple(revision.class_names) if revision.class_names else None,
+        # The original is what answers are compared with, in whatever batch.
+        batchable=variant.label == models.ORIGINAL or variant.batchable is True,
     )
 
 

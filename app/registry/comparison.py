@@ -26,7 +26,10 @@ class Row(BaseModel):
     revision: int
     method: str
     state: str
-    verdict: str | None
+    verdict: str | None = Field(description="`rejected` where it broke its budget; such a variant does not serve.")
+    reasons: list[str] = Field(description="Why it was rejected.")
+    overridden: bool = Field(description="Rejected, and serves all the same.")
+    batchable: bool | None = Field(description="Answers do not depend on the batch; null where that was not tested.")
     default: bool
     size_bytes: int
     size_ratio: float
@@ -67,6 +70,9 @@ def _row(model: Model, variant: Variant, original: Variant) -> Row:
         method=variant.method,
         state=variant.state,
         verdict=variant.verdict,
+        reasons=variant.reasons,
+        overridden=variant.overridden_at is not None,
+        batchable=variant.batchable,
         default=variant.id == model.default_variant_id,
         size_bytes=variant.size_bytes,
         size_ratio=variant.size_bytes / original.size_bytes,

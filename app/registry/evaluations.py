@@ -7,6 +7,9 @@ from sqlalchemy.orm import Session
 
 from app.registry.tables import Evaluation, LayerEvaluation, Variant
 
+#: The verdict of a variant that kept to its budget, and of one that did not.
+ACCEPTED, REJECTED = "accepted", "rejected"
+
 #: Sections of a variant's report that describe the measurement, and so hold for the original as well.
 SHARED_SECTIONS = ("machine", "versions", "dataset", "latency", "threads")
 

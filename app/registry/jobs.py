@@ -232,6 +232,8 @@ def succeed(session: Session, lease: Lease, artifact: NewArtifact, outcome: eval
         options=job.options,
         state="ready",
         verdict=outcome.verdict,
+        reasons=outcome.reasons,
+        batchable=outcome.batchable,
         engine=outcome.engine,
         digest=artifact.digest,
         data_digest=artifact.data_digest,

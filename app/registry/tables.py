@@ -115,7 +115,11 @@ class Dataset(Base):
 
 
 class Variant(Base):
-    """One servable artifact. The label is unique within its revision, the version within its model."""
+    """One servable artifact. The label is unique within its revision, the version within its model.
+
+    `reasons` say why the verdict is "rejected"; such a variant serves only after it was overridden. `batchable`:
+    answers do not depend on the batch; NULL where that was not tested.
+    """
 
     __tablename__ = "variants"
     __table_args__ = (UniqueConstraint("model_id", "version"), UniqueConstraint("revision_id", "label"))
@@ -129,6 +133,9 @@ class Variant(Base):
     options: Mapped[Json]
     state: Mapped[str] = mapped_column(String(16))
     verdict: Mapped[str | None] = mapped_column(String(16))
+    reasons: Mapped[list[str]] = mapped_column(default=list)
+    overridden_at: Mapped[datetime | None]
+    batchable: Mapped[bool | None]
     engine: Mapped[str] = mapped_column(String(32))
     digest: Mapped[str] = mapped_column(String(64), index=True)
     data_digest: Mapped[str | None] = mapped_column(String(64), index=True)

@@ -3,10 +3,11 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from app.errors import Conflict, UnknownVariant
+from app.errors import Conflict, Rejected, UnknownVariant
+from app.registry.evaluations import REJECTED
 from app.registry.models import ORIGINAL
 from app.registry.names import is_valid
-from app.registry.tables import Model, Revision, Variant
+from app.registry.tables import Model, Revision, Variant, now
 
 
 def find(session: Session, model: Model, reference: str) -> Variant:
@@ -60,6 +61,33 @@ def listed(session: Session, model: Model) -> list[Variant]:
 def original_of(session: Session, revision: Revision) -> Variant:
     """The upload of `revision`."""
     return session.scalars(select(Variant).where(Variant.revision_id == revision.id, Variant.label == ORIGINAL)).one()
+
+
+def may_serve(variant: Variant) -> bool:
+    """Whether it kept to its budget, or someone decided that it serves all the same."""
+    return variant.verdict != REJECTED or variant.overridden_at is not None
+
+
+def check_serves(model: Model, variant: Variant) -> None:
+    """Raises `Rejected` for a variant that may not serve."""
+    if not may_serve(variant):
+        raise Rejected(model.name, variant.label, variant.reasons)
+
+
+def override(variant: Variant) -> None:
+    """Let a rejected variant serve. Doing it twice is the same; one that may serve anyway stays as it is."""
+    if not may_serve(variant):
+        variant.overridden_at = now()
+
+
+def take_back_override(model: Model, variant: Variant) -> None:
+    """The verdict holds again. Raises `Conflict` for the default, which must be able to answer."""
+    if variant.overridden_at is not None and variant.id == model.default_variant_id:
+        raise Conflict(
+            f"'{variant.label}' is the default of '{model.name}': set another with"
+            f" PUT /api/v1/models/{model.name}/default first"
+        )
+    variant.overridden_at = None
 
 
 def delete(session: Session, model: Model, variant: Variant) -> list[str]:

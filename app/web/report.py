@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.registry.evaluations import REJECTED
 from app.web.rendering import environment
 
 _SHOWN_APART = {"layers", "notes"}
@@ -32,7 +33,14 @@ def verdict(row: Mapping[str, Any]) -> str:
     if row["speedup"] is not None:
         parts.append(_speed(row["speedup"], row["speedup_low"], row["speedup_high"]))
     parts.append(_quality(row))
-    return f"{', '.join(parts[:-1])}; {parts[-1]}."
+    return f"{_gate(row)}{', '.join(parts[:-1])}; {parts[-1]}."
+
+
+def _gate(row: Mapping[str, Any]) -> str:
+    if row["verdict"] != REJECTED:
+        return ""
+    served = "; it serves all the same, by an explicit override" if row["overridden"] else " and does not serve"
+    return f"Rejected{served}: {'; '.join(row['reasons'])}. It has "
 
 
 def _speed(speedup: float, low: float, high: float) -> str:

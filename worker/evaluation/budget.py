@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from app.registry.evaluations import ACCEPTED, REJECTED
 from worker.evaluation.heldout import Comparison
 from worker.evaluation.latency import Latencies
-
-ACCEPTED, REJECTED = "accepted", "rejected"
 
 # Two-sided, of a normal distribution.
 _QUANTILE_95 = 1.959964
