@@ -137,7 +137,7 @@ def test_the_original_and_the_default_are_not_deleted(client: TestClient) -> Non
         ({"name": "m", "labels": "cat"}, 422, "labels", "JSON"),
         ({"name": "m", "labels": '{"a": 1}'}, 422, "labels", "list"),
         ({"name": "m", "dataset": "nowhere"}, 404, "dataset", "nowhere"),
-        ({"name": "m", "quantize": "int4"}, 422, "method", "fp16"),
+        ({"name": "m", "quantize": "int3"}, 422, "method", "fp16"),
         ({"name": "m", "quantize": "qat"}, 422, "method", "not built yet"),
         ({"name": "m", "quantize": "fp16,int8"}, 422, "dataset", "calibrates"),
     ],

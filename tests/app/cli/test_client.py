@@ -105,7 +105,7 @@ def test_download_is_whole_and_checked(client: TestClient, tmp_path: Path) -> No
     [
         (["compare", "nothing"], "'nothing'"),
         (["jobs", "nothing"], "no job"),
-        (["quantize", "linear", "int4", "--no-wait"], "fp16"),
+        (["quantize", "linear", "int3", "--no-wait"], "fp16"),
         (["download", "linear", "int8"], "original"),
     ],
 )

@@ -20,6 +20,10 @@ ROW: dict[str, Any] = {
     "speedup_low": 1.9,
     "speedup_high": 2.1,
     "samples": 200,
+    "verdict": "accepted",
+    "reasons": [],
+    "overridden": False,
+    "batchable": True,
 }
 UNMEASURED = dict.fromkeys(("accuracy", "accuracy_ratio", "agreement", "cosine", "sqnr_db", "latency_ms"))
 
@@ -98,3 +102,13 @@ def test_the_verdict_says_it_in_words(changes: dict[str, Any], words: str) -> No
 
 def test_leaves_of_a_report_read_as_text() -> None:
     assert shown([1, 2.5, None, {"a": "b"}]) == "1, 2.5, –, a b"
+
+
+@pytest.mark.parametrize(
+    ("overridden", "words"),
+    [(False, "Rejected and does not serve: too slow. It has"), (True, "serves all the same, by an explicit override")],
+)
+def test_a_rejected_variant_says_so_first(overridden: bool, words: str) -> None:
+    row = ROW | {"verdict": "rejected", "reasons": ["too slow"], "overridden": overridden}
+    assert verdict(row).startswith("Rejected")
+    assert words in verdict(row)
