@@ -1,6 +1,6 @@
 """Samples through the FP32 graph → the statistics of its tensors, in one pass."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,11 @@ from worker.calibration.statistics import ChannelStatistics, Statistics
 from worker.samples import Feeder, Indices
 
 # Values of a tensor that leave the graph in a batch, at most.
-_SAMPLE_BOUND = 8192
+_SAMPLE_BOUND = 6144
+# Batches whose samples wait to be counted together: a histogram costs as much for one as for several.
+_WAITING = 8
+# Highest values of parts are counted one by one unless they come to this share of all: more, and they are no tail.
+_TAIL = 1 / 256
 
 
 def collect(
@@ -32,26 +36,35 @@ def collect(
     """Histograms of `tensors` (FP32, of the model's main graph), over the samples of `arrays` at `indices`.
 
     `channels` names FP32 tensors, of those or others, whose channels are to be told apart, each with their axis: 1 or
-    -1. Extremes and statistics of channels are those of all values; histograms are made of an evenly spread sample of
-    the values of each batch, and the extremes. A tensor that was empty in every batch is in neither mapping.
-    `progress` is called with the share done after each batch. Memory is that of one batch. Raises `JobFailed`,
-    naming the tensor, when one takes a value that is not finite.
+    -1. Extremes are those of all values, but for the minimum of a tensor that cannot be negative; histograms are made
+    of an evenly spread sample of each batch, and of extremes; means are those of every fourth sample of a batch.
+    A tensor that was empty in every batch is in neither mapping.
+
+    `progress` is called with the share done after each batch. Memory is that of one batch and of a few samples of
+    each tensor. Raises `JobFailed`, naming the tensor, when one takes a value that is not finite.
     """
     observers = Observers(tensors, channels)
     loaded = _load(model, observers, threads)
     feeder = Feeder([spec for spec in loaded.inputs if spec.name != BOUND], arrays)
-    found: dict[str, _Seen] = {name: _Seen() for name in observers.tensors}
+    found = {name: _Seen(name) for name in observers.tensors}
     batches = feeder.batch_count(len(indices))
+    # Different bounds are different steps, and so different elements.
     bounds = np.random.default_rng(0).integers(_SAMPLE_BOUND * 3 // 4, _SAMPLE_BOUND, (batches, 1), endpoint=True)
-    for done, batch in enumerate(feeder.batches(indices)):
-        results = loaded.run({**batch.feeds, BOUND: bounds[done]}, observers.outputs)
+    for done, batch in enumerate(feeder.batches(indices), start=1):
+        results = loaded.run({**batch.feeds, BOUND: bounds[done - 1]}, observers.outputs)
         for name, seen in observers.read(results):
-            found[name].add(name, seen)
-        progress((done + 1) / batches)
+            found[name].add(seen)
+        spoilt = [name for name, total in observers.answers(results) if np.isnan(total)]
+        if spoilt or done % _WAITING == 0 or done == batches:
+            for one in found.values():
+                one.count()
+        if spoilt:
+            raise _not_finite(spoilt[0])
+        progress(done / batches)
     chosen = frozenset(tensors)
     return Statistics(
-        {name: one.histogram for name, one in found.items() if one.count and name in chosen},
-        {name: one.channels() for name, one in found.items() if one.count and name in channels},
+        {name: one.histogram for name, one in found.items() if one.size and name in chosen},
+        {name: one.channels() for name, one in found.items() if one.size and name in channels},
     )
 
 
@@ -70,48 +83,77 @@ def _load(model: Path, observers: Observers, threads: int) -> LoadedModel:
 class _Seen:
     """All that was seen of one tensor."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.histogram = Histogram()
-        self.count = 0
-        self._low: NDArray[np.float64] | float = np.inf
-        self._high: NDArray[np.float64] | float = -np.inf
-        self._sum: NDArray[np.float64] | float = 0.0
-        self._square_sum: NDArray[np.float64] | float = 0.0
+        self.size = 0
+        self._name = name
+        # By size of the tensor, since a sampled value stands for more of a larger one.
+        self._waiting: dict[int, list[Mapping[str, NDArray[Any]]]] = {}
+        self._largest: NDArray[np.float32] | float = 0.0
+        self._mean: NDArray[np.float64] | float = 0.0
+        self._mean_square: NDArray[np.float64] | float = 0.0
+        self._part_size = 0
 
-    def add(self, name: str, seen: Mapping[str, NDArray[Any]]) -> None:
-        """Take in a batch; scalars, or (channels,) each, and the sample if there is one."""
+    def add(self, seen: Mapping[str, NDArray[Any]]) -> None:
+        """Take in a batch, as `Observers.read` tells of it."""
         size = int(seen["size"])
         if size == 0:
             return
-        low, high, total = (np.asarray(seen[kind], np.float64) for kind in ("low", "high", "sum"))
-        _check_finite(name, low, high, total)
-        self.count += size
-        if "sample" in seen:
-            self.histogram.add(seen["sample"], float(low.min()), float(high.max()), size)
-        if "square_sum" in seen:
-            self._low = np.minimum(self._low, low)
-            self._high = np.maximum(self._high, high)
-            self._sum = self._sum + total
-            self._square_sum = self._square_sum + np.asarray(seen["square_sum"], np.float64)
+        self.size += size
+        self._waiting.setdefault(size, []).append(seen)
+        if "mean" in seen:
+            part = int(seen["part_size"])
+            self._part_size += part
+            share = part / self._part_size
+            self._mean += share * (seen["mean"].astype(np.float64) - self._mean)
+            self._mean_square += share * (seen["mean_square"].astype(np.float64) - self._mean_square)
+
+    def count(self) -> None:
+        """Make histograms of the samples that wait. Raises `JobFailed` when a value was not finite."""
+        for size, batches in self._waiting.items():
+            channels = "mean" in batches[0]
+            high, low = (_joined(batches, kind, channels=channels) for kind in ("high", "low"))
+            sample = _joined(batches, "sample")
+            self._check_finite(high, low, sample)
+            if channels:
+                for extremes in (high, low):
+                    self._largest = np.maximum(self._largest, np.abs(extremes).max(axis=0, initial=0.0))
+            if sample.size:
+                total = size * len(batches)
+                lows = low if low.size else sample.min()
+                self.histogram.add(sample, _tail(lows, total, np.min), _tail(high, total, np.max), total)
+        self._waiting.clear()
 
     def channels(self) -> ChannelStatistics:
-        """Raises nothing only where channels were seen."""
-        total, squares = np.asarray(self._sum), np.asarray(self._square_sum)
-        each = self.count / total.size
         # Squares may overflow where values do not.
-        largest = np.finfo(np.float32).max
+        limit = float(np.finfo(np.float32).max)
         return ChannelStatistics(
-            np.clip(total / each, -largest, largest),
-            np.clip(squares / each, 0.0, largest),
-            np.maximum(np.abs(self._low), np.abs(self._high)),
+            np.clip(self._mean, -limit, limit),
+            np.clip(self._mean_square, 0.0, limit),
+            np.asarray(self._largest, np.float64),
         )
 
+    def _check_finite(self, *values: NDArray[np.float32]) -> None:
+        # The runtime's extremes pass over NaN: samples, means and the sums of the answers do not.
+        if not (all(np.isfinite(of).all() for of in values) and not np.isnan(self._mean).any()):
+            raise _not_finite(self._name)
 
-def _check_finite(name: str, low: NDArray[np.float64], high: NDArray[np.float64], total: NDArray[np.float64]) -> None:
-    # A sum may overflow where no value is infinite.
-    if np.isfinite(low).all() and np.isfinite(high).all() and not np.isnan(total).any():
-        return
-    raise JobFailed(
+
+def _not_finite(name: str) -> JobFailed:
+    return JobFailed(
         f"on the calibration samples, tensor '{name}' of the model takes values that are not finite;"
         " check the samples' preprocessing, and that the original answers them with finite numbers"
     )
+
+
+def _joined(batches: Iterable[Mapping[str, NDArray[Any]]], kind: str, *, channels: bool = False) -> NDArray[np.float32]:
+    """The values of all batches: (values,), or (parts, channels)."""
+    found = [np.atleast_2d(seen[kind]) if channels else seen[kind].reshape(-1) for seen in batches if kind in seen]
+    return np.concatenate(found) if found else np.empty(0, np.float32)
+
+
+def _tail(extremes: NDArray[np.float32], total: int, reduce: Any) -> NDArray[np.float32]:
+    """`extremes` of parts, or of larger parts, so that they are few among `total` values."""
+    while extremes.ndim and extremes.size > total * _TAIL:
+        extremes = np.asarray(reduce(extremes, axis=0))
+    return extremes

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
@@ -50,32 +50,35 @@ class Histogram:
         """Where the first of `counts` begins."""
         return math.ldexp(float(self.first), self.exponent)
 
-    def add(self, values: FloatArray, low: float, high: float, count: int | None = None) -> None:
+    def add(self, values: FloatArray, low: ArrayLike, high: ArrayLike, count: int | None = None) -> None:
         """Take in `values`, all finite, any shape: all values of a batch, or a sample of `count` of them.
 
-        `low` and `high` are the extremes of all of them. Where the sample may have missed these, each counts once.
-        Nothing happens when `count`, or else `values`, is empty.
+        `low` and `high` are the extremes of all of them, or of parts of them that make up the whole. As a sample
+        misses these, each counts once beside it. Nothing happens when `count`, or else `values`, is empty.
         """
         values = values.reshape(-1)
         count = values.size if count is None else count
         if count == 0:
             return
-        self._extend(low, high)
+        lows, highs = np.asarray(low, np.float64).reshape(-1), np.asarray(high, np.float64).reshape(-1)
+        self._extend(float(lows.min()), float(highs.max()))
+        found, zeros = self._counted(values)
+        if count > values.size:
+            extremes = np.concatenate([lows, highs])[:count]
+            weight = (count - extremes.size) / max(1, values.size)
+            extreme_counts, extreme_zeros = self._counted(extremes)
+            found, zeros = found * weight + extreme_counts, zeros * weight + extreme_zeros
+        self.counts += found
+        self.zeros += zeros
+
+    def _counted(self, values: FloatArray) -> tuple[NDArray[np.float64], float]:
+        """How many of `values` are in each bin, and how many are zero. Scaling by a power of two is exact."""
         scaled = values * values.dtype.type(math.ldexp(1.0, -self.exponent))
         np.floor(scaled, out=scaled)
         bins = scaled.astype(np.int64)
         bins -= self.first
-        found = np.bincount(bins, minlength=BINS).astype(np.float64)
-        zeros = float(values.size - np.count_nonzero(values))
-        if count > values.size:
-            weight = max(0.0, count - 2) / max(1, values.size)
-            found *= weight
-            zeros *= weight
-            for extreme in (low, high)[:count]:
-                found[_bin(extreme, self.exponent) - self.first] += 1.0
-                zeros += extreme == 0.0
-        self.counts += found
-        self.zeros += zeros
+        counts = np.bincount(bins, minlength=BINS).astype(np.float64)
+        return counts, float(values.size - np.count_nonzero(values))
 
     def merge(self, other: "Histogram") -> None:
         """Take in all that `other` has seen."""
