@@ -19,6 +19,7 @@ from app.registry.methods import METHODS, checked_options
 from tests.worker import models
 from tests.worker.runtime import run as answer
 from worker import pipeline
+from worker.calibration import calibrator
 from worker.channel import Channel
 from worker.job_spec import JobSpec
 
@@ -61,7 +62,8 @@ def _run(spec: JobSpec, folder: Path) -> Outcome:
 def test_the_outcome_of_each_method_is_measured_on_the_held_out_part(tmp_path: Path, method: str) -> None:
     proto, arrays = models.classifier(), _images()
     labels = answer(models.write(proto, tmp_path), arrays)[0].argmax(axis=1)
-    outcome = _run(_lay_out(tmp_path, method, proto, {**arrays, "label": labels}), tmp_path)
+    spec = _lay_out(tmp_path, method, proto, {**arrays, "label": labels}, max_accuracy_drop=0.1)
+    outcome = _run(spec, tmp_path)
     assert outcome.samples == 48
     assert outcome.original.accuracy == 1.0
     figures = outcome.variant
@@ -106,11 +108,7 @@ def test_the_report_is_strict_json_and_tells_the_circumstances(tmp_path: Path, m
 
 def test_int8_is_never_judged_on_a_sample_that_calibrated_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[int]] = {}
-    collect, compare, layers = (
-        pipeline.METHODS["int8"].__globals__["collect"],
-        pipeline.compare,
-        pipeline.compare_layers,
-    )
+    collect, compare, layers = calibrator.collect, pipeline.compare, pipeline.compare_layers
 
     def watching(name: str, function: Any, position: int) -> Any:
         def watch(*arguments: Any, **options: Any) -> Any:
@@ -119,7 +117,7 @@ def test_int8_is_never_judged_on_a_sample_that_calibrated_it(tmp_path: Path, mon
 
         return watch
 
-    monkeypatch.setitem(pipeline.METHODS["int8"].__globals__, "collect", watching("calibrated", collect, 3))
+    monkeypatch.setattr(calibrator, "collect", watching("calibrated", collect, 3))
     monkeypatch.setattr(pipeline, "compare", watching("compared", compare, 3))
     monkeypatch.setattr(pipeline, "compare_layers", watching("layers", layers, 3))
     spec = _lay_out(tmp_path, "int8", models.classifier(), _images(), calibration_samples=30, evaluation_samples=40)
@@ -312,3 +310,49 @@ def test_int8_of_a_real_model_keeps_99_percent_of_its_accuracy(tmp_path: Path, n
     assert outcome.variant.agreement is not None
     assert outcome.variant.agreement > 0.97
     assert os.stat(tmp_path / "variant.onnx").st_size < 0.4 * os.stat(tmp_path / "original.onnx").st_size
+
+
+def test_a_variant_beyond_its_budget_is_rejected_with_its_reasons(tmp_path: Path) -> None:
+    proto, arrays = models.classifier(), _images()
+    labels = answer(models.write(proto, tmp_path), arrays)[0].argmax(axis=1)
+    spec = _lay_out(tmp_path, "int4", proto, {**arrays, "label": labels}, max_accuracy_drop=0.0, min_speedup=999.0)
+    outcome = _run(spec, tmp_path)
+    assert outcome.verdict == "rejected"
+    assert any("min_speedup" in reason for reason in outcome.reasons)
+    assert outcome.report["gate"]["reasons"] == outcome.reasons
+    assert outcome.report["quality"]["paired_test"]["lost"] >= 0
+    assert (tmp_path / "variant.onnx").is_file()
+
+
+@pytest.mark.parametrize(("method", "batchable"), [("int8", True), ("dynamic", False), ("fp16", True)])
+def test_batch_invariance_is_measured_not_assumed(tmp_path: Path, method: str, batchable: bool) -> None:
+    images = _images()
+    loudness = np.linspace(0.2, 3.0, len(images["x"]), dtype=np.float32).reshape(-1, 1, 1, 1)
+    outcome = _run(_lay_out(tmp_path, method, models.classifier(), {"x": images["x"] * loudness}), tmp_path)
+    assert outcome.batchable is batchable
+    assert outcome.report["quality"]["batch"] == (32 if batchable else 1)
+
+
+def test_a_fixed_batch_is_not_shared(tmp_path: Path) -> None:
+    outcome = _run(_lay_out(tmp_path, "int8", models.classifier(4), _images()), tmp_path)
+    assert outcome.batchable is False
+    assert any("batches of 4" in note for note in outcome.report["notes"])
+
+
+def test_samples_unlike_those_that_calibrated_are_warned_about(tmp_path: Path) -> None:
+    images = _images()["x"].copy()
+    order = np.random.default_rng(0).permutation(len(images))
+    images[order[48:]] *= 6.0
+    outcome = _run(_lay_out(tmp_path, "int8", models.classifier(), {"x": images}), tmp_path)
+    assert any("seem unlike" in note for note in outcome.report["notes"])
+    assert outcome.report["calibration_coverage"]["mean"] < 0.99
+
+
+@pytest.mark.parametrize("samples", [2, 3])
+@pytest.mark.parametrize("kind", ["varied", "constant", "zero"])
+def test_the_smallest_and_dullest_datasets_still_make_a_variant(tmp_path: Path, samples: int, kind: str) -> None:
+    x = {"varied": _images()["x"][:samples], "constant": np.ones((samples, 3, 8, 8), np.float32)}.get(kind)
+    x = np.zeros((samples, 3, 8, 8), np.float32) if x is None else x
+    outcome = _run(_lay_out(tmp_path, "int8", models.classifier(), {"x": x}), tmp_path)
+    assert outcome.samples == samples - samples // 2
+    assert outcome.verdict in {"accepted", "rejected"}

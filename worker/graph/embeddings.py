@@ -14,6 +14,8 @@ from worker.graph import order
 from worker.graph.constants import Constants
 
 _LARGEST = 127
+# What is smaller has no scale among normal numbers, and is zero to any sum.
+_SMALLEST = 1e-30
 _CHUNK_ROWS = 8192
 
 
@@ -63,7 +65,7 @@ def rounded(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.fl
     for start in range(0, len(table), _CHUNK_ROWS):
         part = table[start : start + _CHUNK_ROWS] / columns
         largest = np.abs(part).max(axis=1, initial=0.0)
-        scales = np.where(largest > 0.0, largest / _LARGEST, 1.0).astype(np.float32)
+        scales = np.where(largest > _SMALLEST, largest / _LARGEST, 1.0).astype(np.float32)
         rows[start : start + len(part)] = scales
         integers[start : start + len(part)] = np.rint(part / scales[:, None])
     return integers, rows, columns

@@ -29,11 +29,6 @@ def test_an_encoder_of_token_ids_becomes_integer_and_a_quarter_of_the_size(tmp_p
     assert stored[TensorProto.INT8] + stored[TensorProto.UINT8] > 4 * stored[TensorProto.FLOAT]
 
 
-def test_it_needs_no_samples_and_says_that_answers_depend_on_batch_mates(tmp_path: Path) -> None:
-    made = models.make("dynamic", models.write(models.token_encoder(), tmp_path), None)
-    assert not made.batch_invariant
-
-
 def test_a_transposed_scaled_gemm_keeps_its_answer(tmp_path: Path) -> None:
     node = helper.make_node("Gemm", ["x", "b", "c"], ["y"], "gemm", transB=1, alpha=0.25, beta=3.0)
     weights = {"b": models.normal(16, 32), "c": models.normal(16, seed=1)}
