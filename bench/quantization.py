@@ -84,7 +84,10 @@ def ours(method: str) -> Callable[[Path, Path, Samples, Split], Path]:
 def static(*, prepared: bool, **options: Any) -> Callable[[Path, Path, Samples, Split], Path]:
     def make(source: Path, folder: Path, samples: Samples, parts: Split) -> Path:
         if prepared:
-            quant_pre_process(source, folder / "prepared.onnx")
+            try:
+                quant_pre_process(source, folder / "prepared.onnx")
+            except Exception:  # noqa: BLE001 - it raises just that, where its shape inference gives up
+                quant_pre_process(source, folder / "prepared.onnx", skip_symbolic_shape=True)
             source = folder / "prepared.onnx"
         quantize_static(source, folder / "made.onnx", OneByOne(source, samples, parts), **options)
         return folder / "made.onnx"

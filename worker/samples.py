@@ -1,5 +1,6 @@
 """Samples → what a model is fed: batches of a dataset, or values made up where there is none."""
 
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ class Feeder:
 
     def __init__(self, inputs: Sequence[TensorSpec], arrays: Mapping[str, NDArray[Any]]) -> None:
         self._arrays = {spec.name: _array_for(spec, arrays) for spec in inputs}
+        self._files = [file for array in self._arrays.values() if (file := _mapped_file(array)) is not None]
         self.fixed_batch = _fixed_batch(inputs)
 
     @property
@@ -60,7 +62,19 @@ class Feeder:
     def _feeds(self, chosen: Indices) -> Feeds:
         if self.fixed_batch is not None and len(chosen) < self.fixed_batch:
             chosen = np.concatenate([chosen, np.repeat(chosen[-1:], self.fixed_batch - len(chosen))])
-        return {name: np.ascontiguousarray(array[chosen]) for name, array in self._arrays.items()}
+        feeds = {name: np.ascontiguousarray(array[chosen]) for name, array in self._arrays.items()}
+        for file in self._files:
+            # Pages of a mapped dataset count as this process's memory until they are given back.
+            file.madvise(mmap.MADV_DONTNEED)
+        return feeds
+
+
+def _mapped_file(array: NDArray[Any]) -> mmap.mmap | None:
+    """The mapping that the values of `array` lie in, where they lie in a file."""
+    holder: Any = array
+    while holder is not None and not isinstance(holder, mmap.mmap):
+        holder = getattr(holder, "base", None)
+    return holder if hasattr(mmap, "MADV_DONTNEED") else None
 
 
 def _array_for(spec: TensorSpec, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

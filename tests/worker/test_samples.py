@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,3 +95,14 @@ def test_a_model_that_takes_nothing_made_up_asks_for_a_dataset(tmp_path: Path) -
     loaded = ENGINES["onnxruntime"].load(models.write(proto, tmp_path), intra_op_threads=1)
     with pytest.raises(JobFailed, match="name a dataset"):
         made_up(loaded, seed=0)
+
+
+def test_a_mapped_dataset_takes_no_memory_beyond_the_batch(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((4096, 2048)).astype(np.float32)
+    values.tofile(tmp_path / "values")
+    mapped = np.asarray(np.memmap(tmp_path / "values", np.float32, "r", shape=values.shape))
+    feeder = Feeder([TensorSpec("x", "FP32", (-1, 2048))], {"x": mapped})
+    before = psutil.Process().memory_info().shared
+    for batch in feeder.batches(np.arange(4096)):
+        np.testing.assert_array_equal(batch.feeds["x"], values[batch.indices])
+    assert psutil.Process().memory_info().shared - before < values.nbytes // 2
