@@ -216,7 +216,7 @@ def _outcome(spec: JobSpec, source: Path, made: Made, parts: Split | None, measu
         report=report.build(
             circumstances,
             facts=made.facts,
-            notes=[*made.notes, *measured.notes],
+            notes=[*made.notes, *verdict.warnings, *measured.notes],
             original_bytes=onnx_files.size_bytes(source),
             variant_bytes=onnx_files.size_bytes(made.artifact),
             comparison=comparison,

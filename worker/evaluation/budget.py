@@ -11,6 +11,7 @@ from worker.evaluation.latency import Latencies
 
 # Two-sided, of a normal distribution.
 _QUANTILE_95 = 1.959964
+_QUANTILE_90 = 1.644854
 _SIGNIFICANT = 0.05
 
 
@@ -24,45 +25,78 @@ class Budget:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`verdict` is "accepted" or "rejected"; `reasons` say why it was rejected."""
+    """`verdict` is "accepted" or "rejected"; `reasons` say why it was rejected, `warnings` what nearly did."""
 
     verdict: str
     reasons: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """A budget that was exceeded, in words; `is_sure` is False where that may be chance."""
+
+    words: str
+    is_sure: bool = True
 
 
 def judge(budget: Budget, comparison: Comparison | None, latencies: Latencies) -> Verdict:
-    """Estimates decide, not their intervals: where a sample is too small to tell, a gate errs on the safe side."""
-    reasons = [*_quality(budget, comparison), *_speed(budget, latencies)]
-    return Verdict(REJECTED if reasons else ACCEPTED, tuple(reasons))
+    """What exceeds its budget beyond noise is a reason to reject; what may be chance is a warning.
+
+    A budget of no loss at all leaves nothing to chance: then every loss is a reason.
+    """
+    found = [*_quality(budget, comparison), *_speed(budget, latencies)]
+    reasons = tuple(finding.words for finding in found if finding.is_sure)
+    warnings = tuple(
+        f"{finding.words}: too few samples to tell, so it was not rejected for that; judge it on more"
+        for finding in found
+        if not finding.is_sure
+    )
+    return Verdict(REJECTED if reasons else ACCEPTED, reasons, warnings)
 
 
-def _quality(budget: Budget, comparison: Comparison | None) -> Iterator[str]:
+def _quality(budget: Budget, comparison: Comparison | None) -> Iterator[_Finding]:
     if comparison is None:
         return
     limit = budget.max_accuracy_drop
     allowed = f"the budget is {limit:.2%} (max_accuracy_drop={limit:g})"
-    before, after = comparison.original_accuracy, comparison.variant_accuracy
-    if before is not None and after is not None:
-        drop = 1.0 - after / before if before > 0.0 else 0.0
-        if drop > limit:
-            paired = PairedTest.of(comparison)
-            yield (
-                f"top-1 fell from {before:.2%} to {after:.2%}, by {drop:.2%} of what it was; {allowed}"
-                + (f"; {paired.in_words}" if paired is not None else "")
-            )
+    if comparison.original_accuracy is not None and comparison.variant_accuracy is not None:
+        yield from _accuracy(comparison, comparison.original_accuracy, comparison.variant_accuracy, limit, allowed)
     elif comparison.agreement is not None:
-        if 1.0 - comparison.agreement > limit:
-            yield (
-                f"the top-1 of {1.0 - comparison.agreement:.2%} of the held-out samples changed, and without labels"
-                f" all of that may be loss; {allowed}"
+        changed = 1.0 - comparison.agreement
+        if changed > limit:
+            yield _Finding(
+                f"the top-1 of {changed:.2%} of {comparison.samples} held-out samples changed, and without labels all"
+                f" of that may be loss; {allowed}",
+                is_sure=limit == 0.0 or _surely_at_least(changed, comparison.samples) > limit,
             )
     elif comparison.cosine is not None and 1.0 - comparison.cosine > limit:
-        yield f"the mean cosine with the original's output is {comparison.cosine:.4f}; {allowed}"
+        yield _Finding(f"the mean cosine with the original's output is {comparison.cosine:.4f}; {allowed}")
 
 
-def _speed(budget: Budget, latencies: Latencies) -> Iterator[str]:
+def _accuracy(comparison: Comparison, before: float, after: float, limit: float, allowed: str) -> Iterator[_Finding]:
+    drop = 1.0 - after / before if before > 0.0 else 0.0
+    paired = PairedTest.of(comparison)
+    if drop <= limit or paired is None:
+        return
+    # Only a loss is of interest, so one side of the test is: half of its p-value.
+    yield _Finding(
+        f"top-1 fell from {before:.2%} to {after:.2%}, by {drop:.2%} of what it was; {allowed}; {paired.in_words}",
+        is_sure=limit == 0.0 or paired.p_value / 2 < _SIGNIFICANT,
+    )
+
+
+def _surely_at_least(share: float, samples: int) -> float:
+    """The lower end of a one-sided 95% interval of a share (Wilson, Journal of the ASA 22, 1927)."""
+    square = _QUANTILE_90**2 / samples
+    center = share + square / 2
+    spread = _QUANTILE_90 * math.sqrt(share * (1.0 - share) / samples + square / (4 * samples))
+    return (center - spread) / (1.0 + square)
+
+
+def _speed(budget: Budget, latencies: Latencies) -> Iterator[_Finding]:
     if budget.min_speedup is not None and latencies.speedup < budget.min_speedup:
-        yield (
+        yield _Finding(
             f"it runs at {latencies.speedup:.2f} times the original's speed"
             f" (95% interval {latencies.low:.2f} to {latencies.high:.2f}); the budget is"
             f" {budget.min_speedup:g} (min_speedup)"

@@ -37,12 +37,40 @@ def test_what_keeps_to_its_budget_is_accepted_without_a_word() -> None:
 
 
 def test_a_drop_of_accuracy_is_relative_to_the_originals() -> None:
-    verdict = judge(Budget(0.004, None), LABELLED, FAST)
+    worse = replace(LABELLED, variant_accuracy=0.76, lost=50, gained=10)
+    assert judge(Budget(0.051, None), worse, FAST).verdict == "accepted"
+    verdict = judge(Budget(0.049, None), worse, FAST)
     assert verdict.verdict == "rejected"
     [reason] = verdict.reasons
-    assert "from 80.00% to 79.60%, by 0.50%" in reason
-    assert "max_accuracy_drop=0.004" in reason
-    assert "10 samples lost and 6 gained, within what chance may do" in reason
+    assert "from 80.00% to 76.00%, by 5.00%" in reason
+    assert "max_accuracy_drop=0.049" in reason
+    assert "50 samples lost and 10 gained, beyond noise" in reason
+
+
+def test_a_drop_that_may_be_chance_is_a_warning() -> None:
+    verdict = judge(Budget(0.004, None), LABELLED, FAST)
+    assert (verdict.verdict, verdict.reasons) == ("accepted", ())
+    [warning] = verdict.warnings
+    assert "10 samples lost and 6 gained, within what chance may do" in warning
+    assert "judge it on more" in warning
+
+
+@pytest.mark.parametrize(("lost", "verdict"), [(4, "accepted"), (5, "rejected")])
+def test_a_few_samples_that_all_go_one_way_are_enough(lost: int, verdict: str) -> None:
+    few = replace(LABELLED, samples=20, original_accuracy=1.0, variant_accuracy=1 - lost / 20, lost=lost, gained=0)
+    assert judge(DEFAULT, few, FAST).verdict == verdict
+
+
+def test_no_loss_at_all_leaves_nothing_to_chance() -> None:
+    assert judge(Budget(0.0, None), LABELLED, FAST).verdict == "rejected"
+    assert judge(Budget(0.0, None), replace(UNLABELLED, agreement=0.999), FAST).verdict == "rejected"
+
+
+def test_changed_answers_must_be_enough_to_tell() -> None:
+    changed = replace(UNLABELLED, agreement=0.985)
+    assert judge(DEFAULT, replace(changed, samples=200), FAST).verdict == "accepted"
+    assert judge(DEFAULT, replace(changed, samples=200), FAST).warnings
+    assert judge(DEFAULT, replace(changed, samples=2000), FAST).verdict == "rejected"
 
 
 def test_a_drop_beyond_noise_is_said_to_be() -> None:
@@ -51,7 +79,7 @@ def test_a_drop_beyond_noise_is_said_to_be() -> None:
 
 
 def test_without_labels_every_answer_that_changed_counts() -> None:
-    assert "10.00% of the held-out samples changed" in judge(DEFAULT, UNLABELLED, FAST).reasons[0]
+    assert "10.00% of 1000 held-out samples changed" in judge(DEFAULT, UNLABELLED, FAST).reasons[0]
     assert judge(Budget(0.1, None), UNLABELLED, FAST).verdict == "accepted"
 
 
