@@ -21,7 +21,7 @@ def render_report(model: str, row: Mapping[str, Any], report: Mapping[str, Any])
         verdict=verdict(row),
         layers=layers,
         notes=report.get("notes", []),
-        sections={name: part for name, part in report.items() if name not in _SHOWN_APART and part is not None},
+        sections={name: part for name, part in report.items() if name not in _SHOWN_APART and part not in (None, [])},
     )
 
 
@@ -77,6 +77,11 @@ def is_table(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
+def is_rows(value: Any) -> bool:
+    """Whether `value` is a list of records, to be shown as the rows of one table."""
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
 def shown(value: Any) -> str:
     """A leaf of the report as text."""
     if value is None:
@@ -92,3 +97,4 @@ def shown(value: Any) -> str:
 
 environment.filters["shown"] = shown
 environment.tests["table"] = is_table
+environment.tests["rows"] = is_rows

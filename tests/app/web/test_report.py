@@ -112,3 +112,10 @@ def test_a_rejected_variant_says_so_first(overridden: bool, words: str) -> None:
     row = ROW | {"verdict": "rejected", "reasons": ["too slow"], "overridden": overridden}
     assert verdict(row).startswith("Rejected")
     assert words in verdict(row)
+
+
+def test_records_are_the_rows_of_a_table() -> None:
+    page = rendered("resnet", ROW, {"method": {"repairs": [{"repair": "smoothing", "kept": True}]}, "none_yet": []})
+    assert page.tags.count("table") == 2
+    assert "smoothing" in page.text
+    assert "none yet" not in page.text
