@@ -65,10 +65,46 @@ class Int8Options(Options):
     activation_type: Literal["auto", "uint8", "int8"] = Field(
         default="auto", description="`auto` takes what the CPU of the worker runs fastest."
     )
+    activation_bits: Annotated[int, Field(ge=4, le=8)] = Field(
+        default=8, description="Bits of an activation, for trying what a narrower device would do; stored in 8."
+    )
     calibration: RangeMethod = Field(
         default="auto", description="How activation ranges are found; `auto` takes for each tensor what errs least."
     )
     repair: bool = Field(default=True, description="Try repairs, each kept only when it measurably helps.")
+
+
+class MixedOptions(Int8Options):
+    """INT8 where it pays and FP32 where it harms, found by a search within the budget."""
+
+    max_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] = Field(
+        default=120.0, description="The search ends after so many seconds, with the best that it found."
+    )
+    keep_fp32: list[str] = Field(
+        default=[], max_length=10_000, description="Names of nodes that stay in FP32 whatever the search finds."
+    )
+    high_precision: Literal["fp32", "fp16"] = Field(
+        default="fp32", description="How weights outside of INT8 are stored; they compute in FP32 either way."
+    )
+    point: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="A point of an earlier search, to be made into a variant without a new one."
+    )
+
+
+class QatOptions(Int8Options):
+    """Static INT8 whose weights and scales are trained, to answer as the FP32 original does."""
+
+    calibration_samples: Annotated[int, Field(ge=2, le=100_000)] = Field(
+        default=1024, description="At most so many samples calibrate and train; at most half of the dataset does."
+    )
+    epochs: Annotated[int, Field(ge=1, le=1000)] = Field(default=20, description="Passes over the training samples.")
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=1e-3, description="Of the first epochs; it falls to nothing along a cosine."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(default=32, description="Samples in a step.")
+    max_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] = Field(
+        default=480.0, description="Training ends after so many seconds, with the best that it found."
+    )
 
 
 @dataclass(frozen=True)
