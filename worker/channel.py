@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 # Progress is for people: more often is only work for the registry.
@@ -22,15 +23,26 @@ class Channel:
         self._sink = sink
         self._stage = ""
         self._progress = 0.0
+        self._detail: Mapping[str, Any] | None = None
         self._sent_at = 0.0
 
-    def progress(self, stage: str, progress: float) -> None:
-        """`progress` 0..1 of the whole job; a new stage is told at once."""
+    def progress(self, stage: str, progress: float, detail: Mapping[str, Any] | None = None) -> None:
+        """`progress` 0..1 of the whole job; a new stage is told at once. A `detail`, JSON, holds until the next one,
+        or the next stage."""
         self._progress = max(self._progress, min(1.0, progress))
+        is_new = stage != self._stage
+        if detail is not None or is_new:
+            self._detail = detail
         now = time.monotonic()
-        if stage != self._stage or now - self._sent_at >= _EVERY_SECONDS:
-            self._stage, self._sent_at = stage, now
-            self.send({"stage": stage, "progress": round(self._progress, 4)})
+        self._stage = stage
+        if is_new or now - self._sent_at >= _EVERY_SECONDS:
+            self._sent_at = now
+            told = {} if self._detail is None else {"detail": self._detail}
+            self.send({"stage": stage, "progress": round(self._progress, 4), **told})
+
+    def checkpoint(self, name: str) -> None:
+        """The file `name` of the job's folder, whole and never changed again, is what a next attempt can go on from."""
+        self.send({"checkpoint": name})
 
     def send(self, message: dict[str, Any]) -> None:
         self._sink.write(json.dumps(message, allow_nan=False) + "\n")

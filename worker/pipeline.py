@@ -7,9 +7,10 @@ nothing but this folder. It leaves its artifact there. Standard output carries o
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from app.engines import ENGINES, LoadedModel
 from app.engines.cpu import this_cpu, usable_cores
@@ -242,9 +243,9 @@ def _overall(channel: Channel) -> Progress:
     begins = [*_BEGINS.values(), 1.0]
     spans = {stage: (begins[i], begins[i + 1]) for i, stage in enumerate(_BEGINS)}
 
-    def progress(stage: Stage, share: float) -> None:
+    def progress(stage: Stage, share: float, detail: Mapping[str, Any] | None = None, /) -> None:
         begin, end = spans[stage]
-        channel.progress(stage, begin + (end - begin) * min(1.0, share))
+        channel.progress(stage, begin + (end - begin) * min(1.0, share), detail)
 
     return progress
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
@@ -11,8 +11,16 @@ from app.engines.cpu import Cpu
 from worker.samples import Indices
 
 Stage = Literal["prepare", "calibrate", "quantize", "gate", "evaluate"]
-#: Called with a stage and the share of it that is done.
-Progress = Callable[[Stage, float], None]
+
+
+class Progress(Protocol):
+    """Called with a stage, the share of it that is done and, where there is more to tell, a `detail`.
+
+    A detail is JSON; its `text` is one short line for people, its other keys are for programs.
+    """
+
+    def __call__(self, stage: Stage, share: float, detail: Mapping[str, Any] | None = None, /) -> None: ...
+
 
 ARTIFACT = "variant.onnx"
 
@@ -35,6 +43,10 @@ class Task:
 
     `source` is the upload, its external data beside it, never to be written to. `folder` takes what is made.
     `options` are those of the method, complete and checked.
+
+    `checkpoint` is the file that an earlier attempt at this job announced last, if it was stopped after that. `save`
+    announces a file of `folder`, whole and never changed again, as what a next attempt would go on from; it replaces
+    the one before. `point` names the nodes that stay in FP32 where an earlier search has chosen them.
     """
 
     source: Path
@@ -43,6 +55,9 @@ class Task:
     cpu: Cpu
     calibration: CalibrationSamples | None
     progress: Progress
+    checkpoint: Path | None = None
+    save: Callable[[Path], None] = lambda path: None
+    point: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
