@@ -77,6 +77,9 @@ class Int8Options(Options):
 class MixedOptions(Int8Options):
     """INT8 where it pays and FP32 where it harms, found by a search within the budget."""
 
+    search_samples: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1024, description="At most so many samples, those that calibrate among them, steer the search."
+    )
     max_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] = Field(
         default=120.0, description="The search ends after so many seconds, with the best that it found."
     )
@@ -94,8 +97,8 @@ class MixedOptions(Int8Options):
 class QatOptions(Int8Options):
     """Static INT8 whose weights and scales are trained, to answer as the FP32 original does."""
 
-    calibration_samples: Annotated[int, Field(ge=2, le=100_000)] = Field(
-        default=1024, description="At most so many samples calibrate and train; at most half of the dataset does."
+    training_samples: Annotated[int, Field(ge=2, le=1_000_000)] = Field(
+        default=8192, description="At most so many samples, those that calibrate among them, train; at most half do."
     )
     epochs: Annotated[int, Field(ge=1, le=1000)] = Field(default=20, description="Passes over the training samples.")
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from worker.graph.constants import Constants
-from worker.graph.integer_types import ActivationType
+from worker.graph.integer_types import IntegerTypes
 from worker.graph.readers import Readers
 from worker.graph.weights import Scales, Weight
 
@@ -26,7 +26,7 @@ def observe_errors(
     scales: Mapping[str, Scales],
     largest: int,
     ranges: Mapping[str, Bounds],
-    activation: ActivationType,
+    types: IntegerTypes,
 ) -> list[str]:
     """Make mean errors the outputs of the FP32 `model`; returns the names of the nodes they belong to.
 
@@ -46,7 +46,7 @@ def observe_errors(
         shape = constants[weight.name].shape
         rounded = np.moveaxis(rounded.reshape(-1, *np.delete(shape, weight.axis)), 0, weight.axis)
         inputs = [
-            _fake_quantized(graph, constants, node.input[0], f"{name}:input", ranges[node.input[0]], activation),
+            _fake_quantized(graph, constants, node.input[0], f"{name}:input", ranges[node.input[0]], types),
             constants.add(f"{name}:weight", rounded.astype(np.float32)),
             *node.input[2:],
         ]
@@ -63,12 +63,12 @@ def observe_errors(
 
 
 def _fake_quantized(
-    graph: onnx.GraphProto, constants: Constants, source: str, name: str, bounds: Bounds, activation: ActivationType
+    graph: onnx.GraphProto, constants: Constants, source: str, name: str, bounds: Bounds, types: IntegerTypes
 ) -> str:
-    dtype = np.dtype(activation)
+    dtype = np.dtype(types.activation)
     limits = np.iinfo(dtype)
     low, high = min(bounds[0], 0.0), max(bounds[1], 0.0)
-    scale = np.float32((high - low) / (limits.max - limits.min)) or np.float32(1.0)
+    scale = np.float32((high - low) / (types.levels - 1)) or np.float32(1.0)
     zero_point = np.clip(np.rint(limits.min - low / scale), limits.min, limits.max).astype(dtype)
     parameters = [constants.add(f"{name}_scale", scale), constants.add(f"{name}_zero_point", zero_point)]
     graph.node.append(helper.make_node("QuantizeLinear", [source, *parameters], [f"{name}_quantized"]))

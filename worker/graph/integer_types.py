@@ -10,14 +10,23 @@ ActivationType = Literal["uint8", "int8"]
 
 @dataclass(frozen=True)
 class IntegerTypes:
-    """Weights are always symmetric S8. `reduce_range`: weights use 7 of the 8 bits."""
+    """Weights are always symmetric S8. `reduce_range`: weights use 7 of the 8 bits.
+
+    `activation_bits`: so many of the 8 bits of an activation are used.
+    """
 
     activation: ActivationType
     reduce_range: bool
     reason: str
+    activation_bits: int = 8
+
+    @property
+    def levels(self) -> int:
+        """How many values an activation takes."""
+        return int(2**self.activation_bits)
 
 
-def choose(cpu: Cpu, wish: Literal["auto", "uint8", "int8"] = "auto") -> IntegerTypes:
+def choose(cpu: Cpu, wish: Literal["auto", "uint8", "int8"] = "auto", activation_bits: int = 8) -> IntegerTypes:
     """The types for `cpu`: its fastest, or the activation type asked for with what it takes to be exact there.
 
     x86 multiplies U8 by S8. With VNNI sums go straight to 32 bits; without, pairs are added in 16 bits first and
@@ -29,7 +38,7 @@ def choose(cpu: Cpu, wish: Literal["auto", "uint8", "int8"] = "auto") -> Integer
     reason = f"{activation} activations: " + (
         "as asked for" if wish != "auto" else f"what {cpu.architecture} CPUs multiply fastest"
     )
-    return IntegerTypes(activation, saturates, reason + _bits(cpu, saturates))
+    return IntegerTypes(activation, saturates, reason + _bits(cpu, saturates), activation_bits)
 
 
 def choose_dynamic(cpu: Cpu) -> IntegerTypes:

@@ -39,9 +39,50 @@ _FIRST_RANGE: RangeMethod = "minmax"
 
 def make_int8(task: Task) -> Made:
     """QDQ form. Raises `NotQuantizable` for a model without a node that could be integer."""
+    return best_int8(task, Int8Options.model_validate(task.options)).made()
+
+
+@dataclass(frozen=True)
+class BestInt8:
+    """The best design that post-training quantization found; what goes beyond that begins here.
+
+    `known` are the statistics that its ranges come from, and `folder` is where these are kept for the next job.
+    """
+
+    climbed: Climbed[Design]
+    known: Statistics
+    calibrator: Calibrator
+    folder: Path
+
+    def made(self) -> Made:
+        climbed, design = self.climbed, self.climbed.design
+        return Made(
+            climbed.artifact,
+            climbed.data,
+            reference=design.model,
+            facts=self.facts,
+            notes=tuple(design.selection.notes),
+            statistics=self.calibrator.save(self.folder),
+            ranges={name: (found.low, found.high) for name, found in design.ranges.items()},
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        design = self.climbed.design
+        return {
+            "types": asdict(design.types) | {"weight": "int8"},
+            "integer_nodes": len(design.selection.nodes) + len(design.selection.tables),
+            "calibrated_tensors": len(self.known.tensors),
+            "range": design.range_method,
+            "repairs": [step.as_json() for step in self.climbed.steps],
+        }
+
+
+def best_int8(task: Task, options: Int8Options) -> BestInt8:
+    """Calibrate, and climb the ladder. Raises `NotQuantizable` where no node could be integer."""
     if task.calibration is None or len(task.calibration.indices) == 0:
         raise JobFailed("static INT8 needs samples to calibrate on and others to be judged on: at least 2")
-    return _Int8(task, task.calibration, Int8Options.model_validate(task.options)).make()
+    return _Int8(task, task.calibration, options).best()
 
 
 @dataclass(frozen=True)
@@ -50,7 +91,7 @@ class _Int8:
     samples: CalibrationSamples
     options: Int8Options
 
-    def make(self) -> Made:
+    def best(self) -> BestInt8:
         original = onnx_files.load(self.task.source, weights=False)
         refuse_quantized(original)
         prepared = prepare(self.task.source, self.task.folder)
@@ -69,8 +110,7 @@ class _Int8:
         )
         start = self._first_design(original, prepared, selection, known)
         self.task.progress("quantize", 0.0)
-        climbed = self._climb(start, known, calibrator)
-        return self._made(climbed, known, calibrator)
+        return BestInt8(self._climb(start, known, calibrator), known, calibrator, self.task.folder)
 
     def _first_design(
         self, original: onnx.ModelProto, prepared: Path, selection: Selection, known: Statistics
@@ -78,14 +118,17 @@ class _Int8:
         method = (
             _FIRST_RANGE if self.options.calibration == "auto" and self.options.repair else self.options.calibration
         )
+        types = choose(self.task.cpu, self.options.activation_type, self.options.activation_bits)
         return Design(
             model=prepared,
             original=original,
             selection=selection,
-            ranges={name: find_range(histogram, method).range for name, histogram in known.tensors.items()},
+            ranges={
+                name: find_range(histogram, method, types.levels).range for name, histogram in known.tensors.items()
+            },
             range_method=method,
             channels=known.channels,
-            types=choose(self.task.cpu, self.options.activation_type),
+            types=types,
             per_channel=self.options.per_channel,
         )
 
@@ -123,25 +166,3 @@ class _Int8:
             progress=lambda share: None,
         )
         return by_damage(onnx_files.load(design.model, weights=False), design.selection, layers)
-
-    def _made(self, climbed: Climbed[Design], known: Statistics, calibrator: Calibrator) -> Made:
-        design = climbed.design
-        return Made(
-            climbed.artifact,
-            climbed.data,
-            reference=design.model,
-            facts=self._facts(climbed, known),
-            notes=tuple(design.selection.notes),
-            statistics=calibrator.save(self.task.folder),
-            ranges={name: (found.low, found.high) for name, found in design.ranges.items()},
-        )
-
-    def _facts(self, climbed: Climbed[Design], known: Statistics) -> dict[str, Any]:
-        design = climbed.design
-        return {
-            "types": asdict(design.types) | {"weight": "int8"},
-            "integer_nodes": len(design.selection.nodes) + len(design.selection.tables),
-            "calibrated_tensors": len(known.tensors),
-            "range": design.range_method,
-            "repairs": [step.as_json() for step in climbed.steps],
-        }

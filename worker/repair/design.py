@@ -12,7 +12,7 @@ from app.registry.methods import RangeMethod
 from worker import onnx_files
 from worker.calibration.ranges import ActivationRange, Ranges, as_onnxruntime
 from worker.calibration.statistics import ChannelStatistics
-from worker.graph import bias, embeddings, hard_sigmoid, interface
+from worker.graph import bias, embeddings, hard_sigmoid, interface, narrow
 from worker.graph.integer_types import IntegerTypes
 from worker.graph.selection import Selection
 from worker.graph.weights import Scales, Weight, clip, largest_integer, overrides, weights
@@ -57,14 +57,21 @@ class Design:
         written = write_qdq(
             model,
             self.selection,
-            as_onnxruntime(self.all_ranges()),
+            as_onnxruntime(self._written_ranges()),
             self.types,
             per_channel=self.per_channel,
             overrides=overrides(found, scales),
         )
         hard_sigmoid.lower(written)
+        narrow.clip_integers(written, self.types)
         interface.restore(written, self.original)
         return onnx_files.save(written, path)
+
+    def _written_ranges(self) -> dict[str, ActivationRange]:
+        return {
+            name: ActivationRange(*narrow.stretched(found.low, found.high, self.types))
+            for name, found in self.all_ranges().items()
+        }
 
     def all_scales(self, found: Iterable[Weight]) -> dict[str, Scales]:
         """The scales of the weights `found`, those included at which nothing is clipped."""

@@ -23,7 +23,7 @@ def mean_errors(
     found = design.weights(model)
     bounds = {name: (of.low, of.high) for name, of in design.all_ranges().items()}
     nodes = bias.observe_errors(
-        model, found, design.all_scales(found), largest_integer(design.types), bounds, design.types.activation
+        model, found, design.all_scales(found), largest_integer(design.types), bounds, design.types
     )
     observed = design.model.with_name("errors.onnx")
     data = onnx_files.save(model, observed)

@@ -57,7 +57,7 @@ class Rungs:
 
     def ranged(self, design: Design, known: Statistics) -> Iterator[Proposal[Design]]:
         """Ranges of least error in place of minimum to maximum."""
-        found = {name: find_range(known.tensors[name], "auto") for name in design.ranges}
+        found = {name: find_range(known.tensors[name], "auto", design.types.levels) for name in design.ranges}
         clipped = sum(choice.method != "minmax" for choice in found.values())
         if clipped:
             ranges = {name: choice.range for name, choice in found.items()}
@@ -145,7 +145,10 @@ class Rungs:
         )
 
     def _ranges(self, found: Statistics, design: Design) -> dict[str, ActivationRange]:
-        return {name: find_range(histogram, design.range_method).range for name, histogram in found.tensors.items()}
+        return {
+            name: find_range(histogram, design.range_method, design.types.levels).range
+            for name, histogram in found.tensors.items()
+        }
 
 
 def input_channels(model: onnx.ModelProto, nodes: Sequence[str]) -> dict[str, int]:

@@ -10,9 +10,11 @@ from onnx import helper
 from tests.worker import models
 from tests.worker.runtime import run
 from worker.graph.bias import correct, observe_errors
+from worker.graph.integer_types import IntegerTypes
 from worker.graph.weights import Scales, weights
 
 _LARGEST = 127
+_TYPES = IntegerTypes("uint8", False, "")
 
 
 def _model(operator: str, *, bias: bool, opset: int = 17) -> onnx.ModelProto:
@@ -47,7 +49,7 @@ def _errors(operator: str, folder: Path, *, bias: bool, opset: int = 17) -> dict
     model = _model(operator, bias=bias, opset=opset)
     found = list(weights(model, frozenset({"op"}), per_channel=True))
     bounds = {"x": (float(x.min()), float(x.max()))}
-    assert observe_errors(model, found, _coarse(model), _LARGEST, bounds, "uint8") == ["op"]
+    assert observe_errors(model, found, _coarse(model), _LARGEST, bounds, _TYPES) == ["op"]
     return {"op": run(models.write(model, folder, "observed.onnx"), {"x": x})[0]}
 
 
@@ -100,4 +102,4 @@ def test_a_bias_that_others_share_is_theirs_still() -> None:
 def test_inputs_without_a_range_are_passed_over() -> None:
     model = _model("Conv", bias=True)
     found = list(weights(model, frozenset({"op"}), per_channel=True))
-    assert observe_errors(model, found, _coarse(model), _LARGEST, {}, "uint8") == []
+    assert observe_errors(model, found, _coarse(model), _LARGEST, {}, _TYPES) == []
