@@ -253,7 +253,9 @@ def main() -> None:
     logging.disable(logging.WARNING)
     cpu = this_cpu()
     print(f"{cpu.model} ({cpu.architecture}, VNNI: {cpu.vnni}), {cpu.cores} cores; {given.threads} a request")
-    for pair in [Pair(*pair) for pair in zip(given.model, given.dataset, strict=True)] or default_pairs():
+    # Contenders work in folders of their own.
+    named = [Pair(*(path.resolve() for path in pair)) for pair in zip(given.model, given.dataset, strict=True)]
+    for pair in named or default_pairs():
         print(f"\n{pair.model.stem}\n\n| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
