@@ -121,13 +121,18 @@ class _Measured:
 
 def _split(spec: JobSpec, samples: int) -> Split:
     """Methods that do not calibrate leave out what INT8 would, so that all are judged on the same samples."""
-    reserved = spec.options.get("calibration_samples", Int8Options.model_fields["calibration_samples"].default)
+    reserved = [_calibration_samples(spec), *(spec.options.get(f"{use}_samples", 0) for use in ("search", "training"))]
     return split(
         samples,
         seed=_seed(spec),
-        calibration_samples=reserved,
+        calibration_samples=max(reserved),
         evaluation_samples=spec.options["evaluation_samples"],
     )
+
+
+def _calibration_samples(spec: JobSpec) -> int:
+    default = Int8Options.model_fields["calibration_samples"].default
+    return int(spec.options.get("calibration_samples", default))
 
 
 def _seed(spec: JobSpec) -> int:
@@ -138,9 +143,21 @@ def _task(spec: JobSpec, folder: Path, samples: Samples | None, parts: Split | N
     calibration = None
     if samples is not None and parts is not None:
         calibration = CalibrationSamples(
-            samples.arrays, parts.calibration, folder / spec.statistics if spec.statistics is not None else None
+            samples.arrays,
+            parts.calibration[: _calibration_samples(spec)],
+            folder / spec.statistics if spec.statistics is not None else None,
+            development=parts.calibration,
+            labels=samples.labels,
         )
-    return Task(folder / spec.model, folder, spec.options, this_cpu(), calibration, progress)
+    return Task(
+        folder / spec.model,
+        folder,
+        spec.options,
+        this_cpu(),
+        calibration,
+        progress,
+        intra_op_threads=spec.intra_op_threads,
+    )
 
 
 def _requests(spec: JobSpec, original: LoadedModel, samples: Samples | None, parts: Split | None) -> list[Feeds]:

@@ -1,12 +1,14 @@
 """Where the time of a request goes, by operator: what makes a variant slower than its original."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime as ort
 
 from worker.samples import Feeds
@@ -28,6 +30,9 @@ _FAMILIES = {
     "QGemm": "Gemm",
 }
 _PREFIXES = ("QLinear", "Fused", "Nhwc")
+
+_KERNEL_TIME = "_kernel_time"
+_GIVEN_BY_RUNTIME = re.compile(r"(_token_\d+|_nchwc)+$")
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,33 @@ def in_words(times: Sequence[OperatorTime]) -> str:
     return ", ".join(f"{one.operator} +{one.more_ms:.3f} ms" for one in worst)
 
 
+def node_times(
+    model: Path, graph: onnx.GraphProto, requests: Sequence[Feeds], folder: Path, *, intra_op_threads: int
+) -> dict[str, float]:
+    """Milliseconds of one request by node of the FP32 `graph` that `model` was made of; what fits to none is left out.
+
+    Kernels are named by the runtime after the node, or the tensor, that they begin or end with.
+    """
+    of_tensor = {name: node.name for node in graph.node for name in node.output if name}
+    names = {node.name for node in graph.node}
+    spent: Counter[str] = Counter()
+    for kernel in _kernels(model, requests, folder, intra_op_threads):
+        name = _GIVEN_BY_RUNTIME.sub("", kernel["name"].removesuffix(_KERNEL_TIME))
+        node = name if name in names else of_tensor.get(name)
+        if node is not None:
+            spent[node] += kernel["dur"] / 1e3 / _RUNS
+    return dict(spent)
+
+
 def _times(path: Path, requests: Sequence[Feeds], folder: Path, intra_op_threads: int) -> Counter[str]:
+    spent: Counter[str] = Counter()
+    for kernel in _kernels(path, requests, folder, intra_op_threads):
+        spent[_family(kernel["args"]["op_name"])] += kernel["dur"] / 1e3 / _RUNS
+    return spent
+
+
+def _kernels(path: Path, requests: Sequence[Feeds], folder: Path, intra_op_threads: int) -> list[dict[str, Any]]:
+    """The events of all kernels of `_RUNS` runs, durations in microseconds."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
@@ -77,12 +108,9 @@ def _times(path: Path, requests: Sequence[Feeds], folder: Path, intra_op_threads
     written = Path(session.end_profiling())
     events = json.loads(written.read_text())
     written.unlink()
-    kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
+    kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_KERNEL_TIME)]
     each = len(kernels) // (_WARM_UP_RUNS + _RUNS)
-    spent: Counter[str] = Counter()
-    for event in kernels[each * _WARM_UP_RUNS :]:
-        spent[_family(event["args"]["op_name"])] += event["dur"] / 1e3 / _RUNS
-    return spent
+    return kernels[each * _WARM_UP_RUNS :]
 
 
 def _family(operator: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.cpu import Cpu
@@ -27,14 +28,18 @@ ARTIFACT = "variant.onnx"
 
 @dataclass(frozen=True)
 class CalibrationSamples:
-    """The part of a dataset that may be calibrated on: `indices` into the first axis of `arrays`.
+    """The part of a dataset that a method may look at: `indices` into the first axis of `arrays` calibrate.
 
-    `known` is a file with what an earlier job found on these samples, if there was one.
+    `known` is a file with what an earlier job found on these samples, if there was one. `development` are the indices,
+    those of calibration first, that a search may judge by and training may learn from. `labels` are those of all
+    samples, where there are any.
     """
 
     arrays: Mapping[str, NDArray[Any]]
     indices: Indices
     known: Path | None = None
+    development: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
+    labels: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Task:
     """One model to be made smaller or faster.
 
     `source` is the upload, its external data beside it, never to be written to. `folder` takes what is made.
-    `options` are those of the method, complete and checked.
+    `options` are those of the method, complete and checked. `intra_op_threads` is what serving uses, and latency is
+    measured with.
 
     `checkpoint` is the file that an earlier attempt at this job announced last, if it was stopped after that. `save`
     announces a file of `folder`, whole and never changed again, as what a next attempt would go on from; it replaces
@@ -55,6 +61,7 @@ class Task:
     cpu: Cpu
     calibration: CalibrationSamples | None
     progress: Progress
+    intra_op_threads: int = 1
     checkpoint: Path | None = None
     save: Callable[[Path], None] = lambda path: None
     point: tuple[str, ...] | None = None

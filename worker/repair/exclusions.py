@@ -1,13 +1,34 @@
 """Which nodes are better left in FP32, by the damage that their integers were seen to do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import onnx
 
 from app.registry.evaluations import LayerFigures
-from worker.graph.selection import Selection
+from worker.calibration.ranges import Ranges
+from worker.graph.selection import Selection, select_static
+from worker.repair.design import Design
 
 _COMPUTING = {"Conv", "MatMul", "Gemm"}
+
+
+def without(
+    design: Design, model: onnx.ModelProto, nodes: Iterable[str], ranges: Callable[[Sequence[str]], Ranges]
+) -> Design:
+    """`design` with `nodes` in FP32 as well. `model` is its graph, `ranges` finds those of tensors that have none."""
+    excluded = design.excluded | frozenset(nodes)
+    selection = select_static(model, excluded)
+    missing = [name for name in selection.activations if name not in design.ranges]
+    chosen = frozenset(selection.nodes)
+    return replace(
+        design,
+        selection=selection,
+        excluded=excluded,
+        ranges={**design.ranges, **(ranges(missing) if missing else {})},
+        # What is not rounded makes no error to be taken back.
+        errors={node: mean for node, mean in design.errors.items() if node in chosen},
+    )
 
 
 def tail(model: onnx.ModelProto, selection: Selection) -> list[str]:

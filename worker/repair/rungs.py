@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from app.registry.methods import RangeMethod
 from worker import onnx_files
-from worker.calibration.ranges import ActivationRange, find_range
+from worker.calibration.ranges import ActivationRange, Ranges, find_range
 from worker.calibration.statistics import Statistics
 from worker.graph import equalize, smooth
 from worker.graph.selection import select_static
 from worker.graph.weights import largest_integer
 from worker.repair.alphas import best_alphas
 from worker.repair.design import Design
-from worker.repair.exclusions import tail
+from worker.repair.exclusions import tail, without
 from worker.repair.ladder import Proposal, Rung
 
 # A multiplication before every MatMul is not for nothing.
@@ -117,14 +117,10 @@ class Rungs:
             yield self._without(design, model, names, f"stay in FP32, doing the most damage: {', '.join(names)}")
 
     def _without(self, design: Design, model: onnx.ModelProto, nodes: Sequence[str], change: str) -> Proposal[Design]:
-        selection = select_static(model, design.excluded | frozenset(nodes))
-        missing = [name for name in selection.activations if name not in design.ranges]
-        ranges = dict(design.ranges)
-        if missing:
-            ranges |= self._ranges(self.calibrate(f"without {' '.join(nodes)}", design.model, missing, {}), design)
-        return Proposal(
-            replace(design, selection=selection, ranges=ranges, excluded=design.excluded | frozenset(nodes)), change
-        )
+        def found(tensors: Sequence[str]) -> Ranges:
+            return self._ranges(self.calibrate(f"without {' '.join(nodes)}", design.model, tensors, {}), design)
+
+        return Proposal(without(design, model, nodes, found), change)
 
     def _rewritten(self, design: Design, model: onnx.ModelProto, label: str, changed: Iterable[str]) -> Design:
         """`design` on the rewritten graph `model`, the statistics of its `changed` tensors taken anew."""
