@@ -44,6 +44,21 @@ class Figures(BaseModel):
     speedup_high: float | None = None
 
 
+class PointFigures(BaseModel):
+    """One outcome of a search, measured on samples of the search: what stays in FP32, and what that gives."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kept: list[str]
+    accuracy: float | None
+    agreement: float | None
+    sqnr_db: float | None
+    latency_ms: float | None
+    speedup: float | None
+    size_bytes: int
+    chosen: bool
+
+
 class Outcome(BaseModel):
     """What a job made: file names are relative to the job's folder.
 

@@ -7,12 +7,14 @@ from worker.methods.fp16 import make_fp16
 from worker.methods.int4 import make_int4
 from worker.methods.int8 import make_int8
 from worker.methods.method import CalibrationSamples, Made, Progress, Stage, Task
+from worker.methods.mixed import make_mixed
 
 METHODS: dict[str, Callable[[Task], Made]] = {
     "fp16": make_fp16,
     "dynamic": make_dynamic,
     "int8": make_int8,
     "int4": make_int4,
+    "mixed": make_mixed,
 }
 
 __all__ = ["METHODS", "CalibrationSamples", "Made", "Progress", "Stage", "Task"]

@@ -4,25 +4,10 @@ onnxruntime's CPU provider has few FP16 kernels, and a graph of FP16 arithmetic 
 25824). So only weights are FP16, each behind a Cast to FP32, which the runtime folds when it loads the model.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-
 from app.errors import NotQuantizable
 from worker import onnx_files
-from worker.graph import interface, opset
+from worker.graph import half, interface, opset
 from worker.methods.method import ARTIFACT, Made, Task
-
-# Below this a Cast node takes about as many bytes as it saves.
-_SMALLEST_ELEMENTS = 64
-
-_LARGEST_HALF = float(np.finfo(np.float16).max)
-_SMALLEST_NORMAL_HALF = float(np.finfo(np.float16).tiny)
 
 
 def make_fp16(task: Task) -> Made:
@@ -32,12 +17,11 @@ def make_fp16(task: Task) -> Made:
     interface.drop_overridable_inputs(model)
     model = opset.at_least(model, opset.RUNNABLE)
     task.progress("quantize", 0.0)
-    halving = _Halving(model, task)
-    halving.run()
-    if not halving.stored:
+    halved = half.halve(model, task.source.parent)
+    if not halved.stored:
         raise NotQuantizable(
             "method 'fp16' found no FP32 weight tensor to store in half precision"
-            + (f"; {len(halving.kept)} tensor(s) do not fit its range" if halving.kept else "")
+            + (f"; {len(halved.kept)} tensor(s) do not fit its range" if halved.kept else "")
         )
     artifact = task.folder / ARTIFACT
     data = onnx_files.save(model, artifact)
@@ -47,105 +31,8 @@ def make_fp16(task: Task) -> Made:
         reference=task.source,
         facts={
             "types": {"weight": "fp16", "activation": "fp32", "reason": "computed in FP32: half the size, same speed"},
-            "halved_tensors": halving.stored,
-            "kept_fp32": [{"tensor": name, "reason": reason} for name, reason in halving.kept.items()],
+            "halved_tensors": halved.stored,
+            "kept_fp32": [{"tensor": name, "reason": reason} for name, reason in halved.kept.items()],
         },
-        notes=tuple(f"'{name}' stays in FP32: {reason}" for name, reason in halving.kept.items()),
+        notes=tuple(f"'{name}' stays in FP32: {reason}" for name, reason in halved.kept.items()),
     )
-
-
-@dataclass
-class _Halving:
-    """Rewrites a model in place, external weights included."""
-
-    model: onnx.ModelProto
-    task: Task
-    stored: int = 0
-    kept: dict[str, str] = field(default_factory=dict)
-    _taken: set[str] = field(default_factory=set)
-
-    def run(self) -> None:
-        self._taken = {name for graph in onnx_files.graphs(self.model) for name in _names(graph)}
-        for graph in onnx_files.graphs(self.model):
-            casts = [self._halve_initializer(tensor) for tensor in graph.initializer]
-            self._rewrite_nodes(graph.node, [cast for cast in casts if cast is not None])
-        for function in self.model.functions:
-            self._rewrite_nodes(function.node, [])
-        folder = self.task.source.parent
-        for tensor in onnx_files.tensors(self.model):
-            if onnx_files.is_external(tensor):
-                _store(tensor, onnx_files.external_array(tensor, folder))
-
-    def _halve_initializer(self, tensor: TensorProto) -> onnx.NodeProto | None:
-        """Store `tensor` in half precision under a new name; returns the Cast that brings back the old one."""
-        name = tensor.name
-        if not self._halve(tensor, name):
-            return None
-        tensor.name = self._new_name(name)
-        return _cast(tensor.name, name)
-
-    def _rewrite_nodes(self, nodes: Any, casts: list[onnx.NodeProto]) -> None:
-        rewritten = list(casts)
-        for node in nodes:
-            rewritten.append(node)
-            if node.op_type == "Constant" and node.domain in {"", "ai.onnx"}:
-                for attribute in node.attribute:
-                    if attribute.name == "value" and self._halve(attribute.t, node.output[0]):
-                        name = node.output[0]
-                        node.output[0] = self._new_name(name)
-                        rewritten.append(_cast(node.output[0], name))
-        if len(rewritten) > len(nodes):
-            copies = [onnx.NodeProto() for _ in rewritten]
-            for copy, node in zip(copies, rewritten, strict=True):
-                copy.CopyFrom(node)
-            del nodes[:]
-            nodes.extend(copies)
-
-    def _halve(self, tensor: TensorProto, name: str) -> bool:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims, dtype=np.int64) < _SMALLEST_ELEMENTS:
-            return False
-        values = onnx_files.array(tensor, self.task.source.parent)
-        reason = _misfit(values)
-        if reason is not None:
-            self.kept[name] = reason
-            return False
-        _store(tensor, values.astype(np.float16))
-        self.stored += 1
-        return True
-
-    def _new_name(self, name: str) -> str:
-        half = f"{name}_fp16"
-        while half in self._taken:
-            half += "_"
-        self._taken.add(half)
-        return half
-
-
-def _misfit(values: NDArray[Any]) -> str | None:
-    """Why `values` cannot be stored in half precision, or None."""
-    low, high = float(values.min()), float(values.max())
-    largest = max(abs(low), abs(high))
-    if not np.isfinite(low) or not np.isfinite(high):
-        return "it holds values that are not finite"
-    if largest > _LARGEST_HALF:
-        return f"it holds values up to {largest:.4g}, beyond FP16's {_LARGEST_HALF:.0f}"
-    if 0 < largest < _SMALLEST_NORMAL_HALF:
-        return f"its values, at most {largest:.4g}, are too small for FP16"
-    return None
-
-
-def _store(tensor: TensorProto, values: NDArray[Any]) -> None:
-    """Put `values` in place of what `tensor` holds or refers to."""
-    stored = numpy_helper.from_array(np.ascontiguousarray(values), tensor.name)
-    tensor.CopyFrom(stored)
-
-
-def _cast(source: str, target: str) -> onnx.NodeProto:
-    return helper.make_node("Cast", [source], [target], f"{source}_to_fp32", to=TensorProto.FLOAT)
-
-
-def _names(graph: onnx.GraphProto) -> Iterator[str]:
-    yield from (tensor.name for tensor in graph.initializer)
-    yield from (argument.name for argument in graph.input)
-    for node in graph.node:
-        yield from node.output

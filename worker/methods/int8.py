@@ -78,11 +78,14 @@ class BestInt8:
         }
 
 
-def best_int8(task: Task, options: Int8Options) -> BestInt8:
-    """Calibrate, and climb the ladder. Raises `NotQuantizable` where no node could be integer."""
+def best_int8(task: Task, options: Int8Options, *, may_exclude: bool = True) -> BestInt8:
+    """Calibrate, and climb the ladder. Raises `NotQuantizable` where no node could be integer.
+
+    Unless it `may_exclude`, every node that can be integer is.
+    """
     if task.calibration is None or len(task.calibration.indices) == 0:
         raise JobFailed("static INT8 needs samples to calibrate on and others to be judged on: at least 2")
-    return _Int8(task, task.calibration, options).best()
+    return _Int8(task, task.calibration, options, may_exclude).best()
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class _Int8:
     task: Task
     samples: CalibrationSamples
     options: Int8Options
+    may_exclude: bool
 
     def best(self) -> BestInt8:
         original = onnx_files.load(self.task.source, weights=False)
@@ -142,7 +146,9 @@ class _Int8:
         rungs = Rungs(self.task.folder, calibrate, self._damage, self._mean_errors, self._rows)
         return climb(
             start,
-            rungs.all(known, self.options.calibration) if self.options.repair and judge.has_floats else [],
+            rungs.all(known, self.options.calibration, may_exclude=self.may_exclude)
+            if self.options.repair and judge.has_floats
+            else [],
             judge,
             self.task.folder / ARTIFACT,
             lambda share: self.task.progress("quantize", share),

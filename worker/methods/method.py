@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.cpu import Cpu
+from app.registry.evaluations import PointFigures
 from worker.samples import Indices
 
-Stage = Literal["prepare", "calibrate", "quantize", "gate", "evaluate"]
+Stage = Literal["prepare", "calibrate", "quantize", "search", "train", "gate", "evaluate"]
 
 
 class Progress(Protocol):
@@ -73,6 +74,7 @@ class Made:
 
     `reference` is an FP32 model whose tensors carry the names that they have in the artifact. `facts` are JSON.
     `ranges` are those calibrated, low and high, of tensors of `reference`.
+    `points` are what a search found between the original and the smallest variant.
     `statistics` is a file with what calibration found, for the next job on the same samples.
     """
 
@@ -83,3 +85,4 @@ class Made:
     notes: tuple[str, ...] = ()
     statistics: Path | None = None
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    points: tuple[PointFigures, ...] = ()

@@ -42,15 +42,16 @@ class Rungs:
     mean_errors: Callable[[Design], dict[str, NDArray[np.float32]]]
     rows: Callable[[Path, Sequence[str]], dict[str, NDArray[np.float32]]]
 
-    def all(self, known: Statistics, wish: RangeMethod) -> list[Rung[Design]]:
+    def all(self, known: Statistics, wish: RangeMethod, *, may_exclude: bool) -> list[Rung[Design]]:
         """The ladder; `known` are the statistics of the activations before any repair."""
         rungs = [
             Rung("equalization", self.equalized),
             Rung("smoothing", self.smoothed, worth=_SMOOTHING_WORTH),
             Rung("weight scales", self.searched),
             Rung("bias correction", self.corrected),
-            Rung("exclusion", self.excluded, _EXCLUDE_BELOW_DB, _EXCLUSION_WORTH),
         ]
+        if may_exclude:
+            rungs.append(Rung("exclusion", self.excluded, _EXCLUDE_BELOW_DB, _EXCLUSION_WORTH))
         if wish == "auto":
             rungs.insert(0, Rung("activation ranges", lambda design, _: self.ranged(design, known)))
         return rungs

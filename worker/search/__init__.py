@@ -1,0 +1,1 @@
+"""Mixed precision: which quantizer groups stay in FP32, found by measuring."""

@@ -1,0 +1,56 @@
+"""The upload's answers, remembered, so that many candidates can be compared with them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from app.engines import ENGINES, LoadedModel
+from app.engines.engine import Array
+from worker.evaluation.accuracy import Classes
+from worker.evaluation.heldout import Comparison, compare
+from worker.samples import Feeder, Indices
+
+ENGINE = "onnxruntime"
+
+# Answers of more bytes are computed again each time.
+_REMEMBERED_BYTES = 2**28
+
+
+class Answers:
+    """What the model at `original` answers to the samples of `arrays` at `indices`."""
+
+    def __init__(
+        self, original: Path, arrays: Mapping[str, Array], indices: Indices, labels: Classes | None, *, threads: int
+    ) -> None:
+        self.model: LoadedModel = ENGINES[ENGINE].load(original, intra_op_threads=threads)
+        self.feeder = Feeder(self.model.inputs, arrays)
+        self._indices = indices
+        self._labels = labels
+        self._threads = threads
+        self._answers = self._remembered()
+
+    def _remembered(self) -> list[list[Array]] | None:
+        answers: list[list[Array]] = []
+        size = 0
+        for batch in self.feeder.batches(self._indices):
+            answers.append(self.model.run(batch.feeds))
+            size += sum(answer.nbytes for answer in answers[-1])
+            if size > _REMEMBERED_BYTES:
+                return None
+        return answers
+
+    def compared_with(self, candidate: Path, progress: Callable[[float], None] = lambda share: None) -> Comparison:
+        """How the model at `candidate` answers them; raises `JobFailed` where it does so with NaN or infinity."""
+        model = ENGINES[ENGINE].load(candidate, intra_op_threads=self._threads)
+        original = self.model if self._answers is None else _Replay(self.model, self._answers)
+        return compare(original, model, self.feeder, self._indices, self._labels, batch=None, progress=progress)
+
+
+class _Replay:
+    """Stands in for a model that is asked the same again, in the same order."""
+
+    def __init__(self, model: LoadedModel, answers: Sequence[list[Array]]) -> None:
+        self.inputs, self.outputs = model.inputs, model.outputs
+        self._next = iter(answers)
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+        return next(self._next)
