@@ -241,6 +241,7 @@ class _Pulse:
                     lease_seconds=self._lease_seconds,
                     stage=self._news.get("stage"),
                     progress=self._news.get("progress", 0.0),
+                    detail=self._news.get("detail"),
                 )
         except OperationalError as error:
             # The lease outlives a short absence of the database; a long one ends in `LeaseLost`.

@@ -55,6 +55,11 @@ class JobView(BaseModel):
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     stage: str
     progress: float = Field(ge=0, le=1)
+    detail: dict[str, Any] | None = Field(
+        description="What the method tells of its progress, such as the trial or the epoch: `text` is a line for"
+        " people, other keys depend on the method.",
+        examples=[{"text": "epoch 3/20 · loss 0.021 · 2 min left", "epoch": 3, "epochs": 20}],
+    )
     attempts: int
     error: str | None
     created_at: datetime
@@ -75,6 +80,7 @@ class JobView(BaseModel):
             state=job.state,
             stage=job.stage,
             progress=job.progress,
+            detail=job.detail,
             attempts=job.attempts,
             error=job.error,
             created_at=job.created_at,
@@ -215,6 +221,7 @@ def _event_view(job_id: str, event: JobEvent) -> dict[str, Any]:
         "state": event.state,
         "stage": event.stage,
         "progress": event.progress,
+        "detail": event.detail,
         "attempts": event.attempts,
         "error": event.error,
         "at": event.at.isoformat(),

@@ -29,6 +29,8 @@ def follow(console: Console, connection: Connection, jobs: Sequence[dict[str, An
         TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[stage]}"),
         TimeElapsedColumn(),
+        # Last, since it is the one that may be long, and as it is: what the server tells is no markup.
+        TextColumn("{task.fields[detail]}", markup=False),
     )
     failures: list[OctetError] = []
     with Progress(*columns, console=console) as progress:
@@ -46,12 +48,18 @@ def follow(console: Console, connection: Connection, jobs: Sequence[dict[str, An
 
 
 def _follow_one(progress: Progress, connection: Connection, job: dict[str, Any], failures: list[OctetError]) -> None:
-    task = progress.add_task("", total=1.0, variant=job["variant"], stage=job["stage"], start=False)
+    task = progress.add_task("", total=1.0, variant=job["variant"], stage=job["stage"], detail="", start=False)
     try:
         for event in connection.events(job["id"]):
             if event["state"] != "queued":
                 progress.start_task(task)
-            progress.update(task, completed=event["progress"], stage=event["stage"])
+            progress.update(task, completed=event["progress"], stage=event["stage"], detail=_text(event))
     except OctetError as error:
         failures.append(error)
     progress.stop_task(task)
+
+
+def _text(event: dict[str, Any]) -> str:
+    """What the job tells of itself besides its stage, in one line; nothing where it tells nothing."""
+    text = (event.get("detail") or {}).get("text", "")
+    return " ".join(str(text).split())

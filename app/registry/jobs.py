@@ -190,15 +190,21 @@ def claim(session: Session, job_id: str, *, lease_seconds: float) -> Lease | Non
 
 
 def renew(
-    session: Session, lease: Lease, *, lease_seconds: float, stage: str | None = None, progress: float = 0.0
+    session: Session,
+    lease: Lease,
+    *,
+    lease_seconds: float,
+    stage: str | None = None,
+    progress: float = 0.0,
+    detail: Json | None = None,
 ) -> bool:
-    """Keep the job for another `lease_seconds`, noting how far it is; returns whether to cancel it.
+    """Keep the job for another `lease_seconds`, noting how far it is if `stage` is given; returns whether to cancel it.
 
     Raises `LeaseLost` when it is no longer this worker's.
     """
     values: dict[str, Any] = {"lease_expires_at": now() + timedelta(seconds=lease_seconds)}
     if stage is not None:
-        values |= {"stage": stage, "progress": progress}
+        values |= {"stage": stage, "progress": progress, "detail": detail}
     job = _change(session, _held(lease), log=stage is not None, **values)
     if job is None:
         raise LeaseLost(f"job {lease.job_id} is no longer held")
@@ -368,7 +374,14 @@ def held_tokens(session: Session) -> set[str]:
 
 
 _LEASE_OVER: Json = {"lease_token": None, "lease_expires_at": None}
-_REQUEUED: Json = {"state": "queued", "stage": "queued", "progress": 0.0, "woken_at": None, **_LEASE_OVER}
+_REQUEUED: Json = {
+    "state": "queued",
+    "stage": "queued",
+    "progress": 0.0,
+    "detail": None,
+    "woken_at": None,
+    **_LEASE_OVER,
+}
 
 
 def _held(lease: Lease) -> ColumnElement[bool]:
@@ -395,6 +408,7 @@ def _log(session: Session, job: Job) -> None:
             state=job.state,
             stage=job.stage,
             progress=job.progress,
+            detail=job.detail,
             attempts=job.attempts,
             error=job.error,
         )

@@ -21,6 +21,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 Json = dict[str, Any]
 
+#: JSON that may be absent: None is SQL's NULL, not JSON's.
+_OPTIONAL_JSON = JSON(none_as_null=True)
+
 
 def now() -> datetime:
     return datetime.now(UTC)
@@ -71,7 +74,10 @@ class Model(Base):
 
 
 class Revision(Base):
-    """One upload of new bytes. `digest` identifies what was uploaded, external data included."""
+    """One upload of new bytes. `digest` identifies what was uploaded, external data included.
+
+    `operator_nodes` names the first node of each of `operators`; NULL for uploads of the time before it was kept.
+    """
 
     __tablename__ = "revisions"
     __table_args__ = (UniqueConstraint("model_id", "number"), UniqueConstraint("model_id", "digest"))
@@ -85,6 +91,7 @@ class Revision(Base):
     inputs: Mapped[list[Json]]
     outputs: Mapped[list[Json]]
     operators: Mapped[Json]
+    operator_nodes: Mapped[Json | None] = mapped_column(_OPTIONAL_JSON)
     float_bytes: Mapped[int] = mapped_column(BigInteger)
     class_names: Mapped[list[str] | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -191,7 +198,11 @@ class LayerEvaluation(Base):
 
 
 class Job(Base):
-    """One quantization. The row is the truth; messages of the broker only wake a worker to look at it."""
+    """One quantization. The row is the truth; messages of the broker only wake a worker to look at it.
+
+    `detail` is what the method tells of its progress. `checkpoint_digest` names the blob that a next attempt would go
+    on from; of a job that has ended, it keeps that blob no longer.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (Index("ix_jobs_state_created_at", "state", "created_at"),)
@@ -208,6 +219,8 @@ class Job(Base):
     state: Mapped[str] = mapped_column(String(16))
     stage: Mapped[str] = mapped_column(String(32))
     progress: Mapped[float] = mapped_column(default=0.0)
+    detail: Mapped[Json | None] = mapped_column(_OPTIONAL_JSON)
+    checkpoint_digest: Mapped[str | None] = mapped_column(String(64), index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None] = mapped_column(Text)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
@@ -234,9 +247,40 @@ class JobEvent(Base):
     state: Mapped[str] = mapped_column(String(16))
     stage: Mapped[str] = mapped_column(String(32))
     progress: Mapped[float]
+    detail: Mapped[Json | None] = mapped_column(_OPTIONAL_JSON)
     attempts: Mapped[int]
     error: Mapped[str | None] = mapped_column(Text)
     at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Point(Base):
+    """One of the trade-offs that a search found: which nodes stay in FP32, and what that was measured to give.
+
+    `variant` is the label of the search's own variant, `number` counts the points of one search from 1, and `chosen`
+    is the one that the variant was made of. `options` are the search's. NULL is what was not measured.
+    """
+
+    __tablename__ = "points"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revisions.id", ondelete="CASCADE"), index=True)
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    variant: Mapped[str] = mapped_column(String(63))
+    number: Mapped[int]
+    chosen: Mapped[bool]
+    dataset: Mapped[str | None] = mapped_column(String(63))
+    options: Mapped[Json]
+    kept: Mapped[list[str]]
+    accuracy: Mapped[float | None]
+    agreement: Mapped[float | None]
+    sqnr_db: Mapped[float | None]
+    latency_ms: Mapped[float | None]
+    speedup: Mapped[float | None]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    revision: Mapped[Revision] = relationship()
 
 
 class IdempotencyKey(Base):

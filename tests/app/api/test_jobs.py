@@ -118,7 +118,7 @@ def test_events_follow_a_job_to_its_end_and_resume(client: TestClient, settings:
         assert lease is not None
         time.sleep(0.5)
         with database.writing() as session:
-            jobs.renew(session, lease, lease_seconds=30, stage="quantize", progress=0.5)
+            jobs.renew(session, lease, lease_seconds=30, stage="quantize", progress=0.5, detail={"text": "trial 7"})
         with database.writing() as session:
             jobs.fail(session, lease, "no luck")
 
@@ -134,6 +134,8 @@ def test_events_follow_a_job_to_its_end_and_resume(client: TestClient, settings:
         ("failed", 0.5),
     ]
     assert events[-1]["data"]["error"] == "no luck"
+    assert [event["data"]["detail"] for event in events] == [None, None, {"text": "trial 7"}, {"text": "trial 7"}]
+    assert client.get(f"/api/v1/jobs/{job['id']}").json()["detail"] == {"text": "trial 7"}
     resumed = client.get(f"/api/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": str(events[1]["id"])})
     assert _read_events(resumed.text) == events[2:]
     assert client.get(f"/api/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": "x"}).status_code == 422

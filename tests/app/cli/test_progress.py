@@ -48,6 +48,25 @@ def test_a_job_that_cannot_be_followed_is_an_error_and_not_a_success() -> None:
         follow(Console(file=io.StringIO()), connection(answer), [INT8, FP16])
 
 
+def test_what_a_job_tells_of_itself_is_shown_beside_its_bar() -> None:
+    text = "trial 7 · best 1.42x,\n −0.1 points [2 min left]"
+    told = FAILED | {"detail": {"text": text, "trial": 7}}
+
+    def shown(event: dict[str, object]) -> str:
+        def answer(request: httpx.Request) -> httpx.Response:
+            is_stream = request.url.path.endswith("/events")
+            return httpx.Response(200, content=stream([event])) if is_stream else httpx.Response(200, json=INT8)
+
+        written = io.StringIO()
+        follow(Console(file=written, width=160), connection(answer), [INT8])
+        return written.getvalue()
+
+    assert "trial 7 · best 1.42x, −0.1 points [2 min left]" in shown(told)
+    # Without a line for people, and from a service that knows of no details, there is nothing to show.
+    assert "trial" not in shown(FAILED | {"detail": {"trial": 8}})
+    assert "trial" not in shown(SUCCEEDED)
+
+
 def test_a_bar_ends_where_the_bytes_end() -> None:
     written = io.StringIO()
     with bytes_bar(Console(file=written, width=120), "model.onnx", 4_000_000) as count:

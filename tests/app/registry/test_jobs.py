@@ -190,6 +190,46 @@ def test_each_change_is_an_event_in_order(database: Database, submit: Submit) ->
         assert jobs.events_after(session, lease.job_id, events[2].id) == events[3:]
 
 
+def test_a_detail_is_kept_with_the_job_and_its_events_until_the_job_is_queued_again(
+    database: Database, submit: Submit
+) -> None:
+    lease = claimed(database, submit)
+    detail = {"text": "epoch 3/20 · loss 0.021", "epoch": 3}
+    with database.writing() as session:
+        jobs.renew(session, lease, lease_seconds=30, stage="quantize", progress=0.5, detail=detail)
+        jobs.renew(session, lease, lease_seconds=30)
+    with database.reading() as session:
+        assert jobs.find(session, lease.job_id).detail == detail
+        assert [event.detail for event in jobs.events_after(session, lease.job_id, 0)] == [None, None, detail]
+    with database.writing() as session:
+        jobs.release(session, lease)
+    with database.reading() as session:
+        assert jobs.find(session, lease.job_id).detail is None
+        assert jobs.events_after(session, lease.job_id, 0)[-1].detail is None
+
+
+def test_an_expired_job_starts_without_the_detail_of_the_attempt_before(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    with database.writing() as session:
+        jobs.renew(session, lease, lease_seconds=30, stage="quantize", detail={"text": "trial 7"})
+    let_lease_run_out(database, lease.job_id)
+    with database.writing() as session:
+        jobs.expire(session, max_attempts=3)
+    with database.reading() as session:
+        assert jobs.find(session, lease.job_id).detail is None
+
+
+def test_a_job_that_ends_keeps_the_detail_it_ended_with(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    with database.writing() as session:
+        jobs.renew(session, lease, lease_seconds=30, stage="quantize", detail={"text": "epoch 3/20"})
+    with database.writing() as session:
+        jobs.fail(session, lease, "the loss is not a number")
+    with database.reading() as session:
+        assert jobs.find(session, lease.job_id).detail == {"text": "epoch 3/20"}
+        assert jobs.events_after(session, lease.job_id, 0)[-1].detail == {"text": "epoch 3/20"}
+
+
 def test_a_label_is_taken_while_a_job_or_variant_has_it(database: Database, submit: Submit) -> None:
     lease = claimed(database, submit)
     with pytest.raises(Conflict, match="'dynamic'"), database.writing() as session:

@@ -2,7 +2,8 @@ import pytest
 from alembic import command
 
 from app.errors import Unavailable
-from app.registry import Database, migrations
+from app.registry import Database, jobs, methods, migrations, models
+from tests.app.registry.conftest import new_revision
 
 
 def test_migrations_and_models_agree(database: Database) -> None:
@@ -19,6 +20,35 @@ def test_migrations_go_back_and_forth(database: Database, registry_url: str) -> 
     command.downgrade(migrations._config(registry_url), "base")
     migrations.upgrade(registry_url)
     assert migrations.differences(database) == []
+
+
+def test_going_back_before_searches_keeps_jobs_and_what_refers_to_them(database: Database, registry_url: str) -> None:
+    """SQLite alters a table by replacing it, which takes the rows along that refer to the old one."""
+    with database.writing() as session:
+        model = models.register(session, "resnet", new_revision())[0].model
+        jobs.submit(
+            session,
+            model=model,
+            revision=models.find_revision(session, model),
+            method=methods.find("fp16"),
+            options={},
+            dataset=None,
+        )
+    tables = ("models", "revisions", "variants", "jobs", "job_events")
+
+    def counts() -> list[int]:
+        with database.engine.connect() as connection:
+            return [connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one() for name in tables]
+
+    before = counts()
+    assert before == [1] * len(tables)
+    command.downgrade(migrations._config(registry_url), "0003")
+    assert counts() == before
+    migrations.upgrade(registry_url)
+    assert counts() == before
+    with database.reading() as session:
+        (job,) = jobs.listed(session)
+        assert (job.detail, job.checkpoint_digest, job.revision.operator_nodes) == (None, None, None)
 
 
 def test_an_unmigrated_registry_is_refused_with_the_command_to_run(registry_url: str) -> None:
