@@ -81,7 +81,7 @@ class MixedOptions(Int8Options):
         default=1024, description="At most so many samples, those that calibrate among them, steer the search."
     )
     max_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] = Field(
-        default=120.0, description="The search ends after so many seconds, with the best that it found."
+        default=60.0, description="The search ends after so many seconds, with the best that it found."
     )
     keep_fp32: list[str] = Field(
         default=[], max_length=10_000, description="Names of nodes that stay in FP32 whatever the search finds."

@@ -36,6 +36,9 @@ _LATENCY_REQUESTS = 16
 # The part of the time that may go into looking at groups one by one.
 _SENSITIVITY_SHARE = 0.5
 
+# The part of it that the original may take for the samples that each trial is compared on.
+_TRIAL_SHARE = 0.03
+
 
 def make_mixed(task: Task) -> Made:
     """Raises `NotQuantizable` for a model without a node that could be integer, `Invalid` for unknown names."""
@@ -91,7 +94,7 @@ class _Mixing:
             "layers": explained(found, self.groups.values(), best.kept, always, self.options.high_precision),
             "search": {
                 "seconds": time.monotonic() - start,
-                "samples": len(self.samples.development),
+                "samples": trials.answers.samples,
                 "trials": len(trials.made),
                 "budget_met": goal.is_met(best),
                 "points": [_point_json(trial, best) for trial in points],
@@ -153,6 +156,7 @@ class _Mixing:
             self.samples.development,
             self.samples.labels,
             threads=usable_cores(),
+            seconds=self.options.max_seconds * _TRIAL_SHARE,
         )
         begun = time.monotonic()
         goal = Goal(self.options.max_accuracy_drop, self.options.min_speedup)

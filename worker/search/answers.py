@@ -1,5 +1,6 @@
 """The upload's answers, remembered, so that many candidates can be compared with them."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,29 +15,51 @@ ENGINE = "onnxruntime"
 # Answers of more bytes are computed again each time.
 _REMEMBERED_BYTES = 2**28
 
+#: So few samples do not tell much, and fewer tell nothing.
+FEWEST = 64
+
 
 class Answers:
-    """What the model at `original` answers to the samples of `arrays` at `indices`."""
+    """What the model at `original` answers to the samples of `arrays` at `indices`.
+
+    Of these only as many as it answers in `seconds`, and at least `FEWEST`: every candidate has to answer them too.
+    """
 
     def __init__(
-        self, original: Path, arrays: Mapping[str, Array], indices: Indices, labels: Classes | None, *, threads: int
+        self,
+        original: Path,
+        arrays: Mapping[str, Array],
+        indices: Indices,
+        labels: Classes | None,
+        *,
+        threads: int,
+        seconds: float,
     ) -> None:
         self.model: LoadedModel = ENGINES[ENGINE].load(original, intra_op_threads=threads)
         self.feeder = Feeder(self.model.inputs, arrays)
         self._indices = indices
         self._labels = labels
         self._threads = threads
-        self._answers = self._remembered()
+        self._answers = self._remembered(seconds)
 
-    def _remembered(self) -> list[list[Array]] | None:
+    @property
+    def samples(self) -> int:
+        return len(self._indices)
+
+    def _remembered(self, seconds: float) -> list[list[Array]] | None:
         answers: list[list[Array]] = []
-        size = 0
+        asked, size = 0, 0
+        begun = time.monotonic()
         for batch in self.feeder.batches(self._indices):
-            answers.append(self.model.run(batch.feeds))
-            size += sum(answer.nbytes for answer in answers[-1])
-            if size > _REMEMBERED_BYTES:
-                return None
-        return answers
+            answer = self.model.run(batch.feeds)
+            asked += len(batch)
+            size += sum(array.nbytes for array in answer)
+            if size <= _REMEMBERED_BYTES:
+                answers.append(answer)
+            if asked >= FEWEST and time.monotonic() - begun > seconds:
+                break
+        self._indices = self._indices[:asked]
+        return answers if size <= _REMEMBERED_BYTES else None
 
     def compared_with(self, candidate: Path, progress: Callable[[float], None] = lambda share: None) -> Comparison:
         """How the model at `candidate` answers them; raises `JobFailed` where it does so with NaN or infinity."""

@@ -15,6 +15,8 @@ from worker.search.trials import Kept, Trial, Trials
 # Speeds that differ by less are one: the measurement is no better.
 _TIE = 0.98
 
+_FINALISTS = 3
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -66,7 +68,14 @@ def search(sensitivities: Sequence[Sensitivity], always: Kept, goal: Goal, trial
     for eighths in (4, 2, 6, 1, 3):
         # Points for those who weigh speed and accuracy otherwise.
         prefix(len(order) * eighths // 8)
+    _measure_finalists(goal, trials)
     return goal.best(trials.made.values())
+
+
+def _measure_finalists(goal: Goal, trials: Trials) -> None:
+    rivals = sorted(trials.made.values(), key=lambda trial: (not goal.is_met(trial), -trial.speedup))[:_FINALISTS]
+    for trial in {goal.best(trials.made.values()), *rivals}:
+        trials.measure_again(trial)
 
 
 def _bisect(groups: int, goal: Goal, prefix: Callable[[int], Trial | None]) -> None:
