@@ -137,6 +137,11 @@ class OnnxModule(torch.nn.Module):
         return [values[name] for name in self.output_names]
 
 
+def tensors(feeds: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """Arrays as `OnnxModule` takes them: copies, as arrays may be read-only, and torch knows no such tensors."""
+    return {name: torch.tensor(values) for name, values in feeds.items()}
+
+
 def _transformed(transform: Transform | None, name: str, value: Tensor) -> Tensor:
     return value if transform is None or not value.is_floating_point() else transform(name, value)
 

@@ -1,6 +1,6 @@
 """Arithmetic, comparison and logic, element by element; shapes broadcast as numpy's do, in torch as in ONNX."""
 
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 import torch
@@ -83,10 +83,6 @@ def _dropout(
     return x
 
 
-def _bit_shift(x: Tensor, by: Tensor, *, direction: Literal["LEFT", "RIGHT"]) -> Tensor:
-    return x << by if direction == "LEFT" else x >> by
-
-
 OPERATORS: dict[str, Operator] = {
     "Abs": unary(torch.abs),
     "Acos": unary(torch.acos),
@@ -94,7 +90,6 @@ OPERATORS: dict[str, Operator] = {
     "And": binary(torch.logical_and),
     "Asin": unary(torch.asin),
     "Atan": unary(torch.atan),
-    "BitShift": _bit_shift,
     "Cast": _cast,
     "CastLike": _cast_like,
     "Ceil": unary(torch.ceil),

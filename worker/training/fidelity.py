@@ -1,0 +1,114 @@
+"""Does the torch module compute what onnxruntime does? Asked before a model is trained, and answered by node."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from app.engines import ENGINES
+from app.errors import JobFailed
+from worker import onnx_files
+from worker.training.onnx_to_torch import OnnxModule, tensors
+
+Feeds = Mapping[str, NDArray[Any]]
+
+#: Of the norm. FP32 kernels that sum in another order differ by some 1e-6 in a deep network.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An output of a node that is not onnxruntime's; `relative_error` as `relative_error` has it."""
+
+    operator: str
+    node: str
+    tensor: str
+    relative_error: float
+
+
+def check_fidelity(
+    model: Path, module: OnnxModule, batches: Iterable[Feeds], *, threads: int, tolerance: float = TOLERANCE
+) -> float:
+    """The largest relative error of any output of `module` over `batches`, onnxruntime's of `model` being true.
+
+    Raises `JobFailed`, naming the first node that departs, when it is over `tolerance`.
+    """
+    session = ENGINES["onnxruntime"].load(model, intra_op_threads=threads)
+    largest = 0.0
+    for feeds in batches:
+        expected = session.run(feeds)
+        for name, ours, theirs in zip(module.output_names, _run(module, feeds), expected, strict=True):
+            error = relative_error(ours, theirs)
+            if error > tolerance:
+                found = first_difference(model, feeds, threads=threads, tolerance=tolerance)
+                raise JobFailed(_sentence(name, error, found, tolerance))
+            largest = max(largest, error)
+    return largest
+
+
+def first_difference(model: Path, feeds: Feeds, *, threads: int, tolerance: float = TOLERANCE) -> Difference | None:
+    """The first output of a node, in the order of the graph at `model`, that torch and onnxruntime compute unlike.
+
+    Every tensor is an output for once, so that the runtime fuses nothing across them; all are in memory together.
+    """
+    proto = onnx_files.load(model, weights=False)
+    del proto.graph.output[:]
+    of_nodes = {name: node for node in proto.graph.node if node.op_type != "Constant" for name in node.output if name}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in of_nodes)
+    exposed = model.with_name("exposed_for_training.onnx")
+    exposed.write_bytes(proto.SerializeToString())
+    try:
+        expected = ENGINES["onnxruntime"].load(exposed, intra_op_threads=threads).run(feeds)
+        computed = _run(OnnxModule(onnx_files.load(exposed)), feeds)
+    finally:
+        exposed.unlink()
+    for (name, node), ours, theirs in zip(of_nodes.items(), computed, expected, strict=True):
+        error = relative_error(ours, theirs)
+        if error > tolerance:
+            return Difference(node.op_type, node.name, name, error)
+    return None
+
+
+def relative_error(computed: NDArray[Any], expected: NDArray[Any]) -> float:
+    """‖computed - expected‖ / ‖expected‖ of arrays of floats; of others 0 where they are equal, else infinity.
+
+    Infinite too where shapes or types differ, or an infinity or NaN stands in one array and not in the other.
+    """
+    if computed.shape != expected.shape or computed.dtype != expected.dtype:
+        return float("inf")
+    if expected.dtype.kind != "f":
+        return 0.0 if np.array_equal(computed, expected) else float("inf")
+    # Values masked by the lowest number of FP32 have squares that FP32 has not.
+    left, right = computed.astype(np.float64), expected.astype(np.float64)
+    finite = np.isfinite(right)
+    if not np.array_equal(left[~finite], right[~finite], equal_nan=True):
+        return float("inf")
+    distance = np.linalg.norm(left[finite] - right[finite])
+    if distance == 0:
+        return 0.0
+    norm = np.linalg.norm(right[finite])
+    # NaN, where ours are not finite, is no less than any tolerance.
+    return float(np.nan_to_num(distance / norm, nan=np.inf, posinf=np.inf)) if norm > 0 else float("inf")
+
+
+def _run(module: OnnxModule, feeds: Feeds) -> list[NDArray[Any]]:
+    with torch.no_grad():
+        return [value.numpy() for value in module(tensors(feeds))]
+
+
+def _sentence(output: str, error: float, found: Difference | None, tolerance: float) -> str:
+    departs = (
+        f"the model's output '{output}', computed for training, is {error:.2g} of its norm away from what"
+        f" onnxruntime computes, and {tolerance:.2g} is allowed"
+    )
+    if found is None:
+        return departs
+    return (
+        f"{departs}; the first to depart is node '{found.node}' ({found.operator}), by {found.relative_error:.2g}"
+        f" in '{found.tensor}'"
+    )
