@@ -47,13 +47,16 @@ _LAYER_SAMPLES = 16
 _SATURATION_SAMPLES = 32
 
 
-def run(spec: JobSpec, folder: Path, progress: Progress) -> Outcome:
-    """Do the job; raises an `OctetError` whose detail tells the client why it cannot be done."""
+def run(spec: JobSpec, folder: Path, progress: Progress, save: Callable[[Path], None] = lambda path: None) -> Outcome:
+    """Do the job; raises an `OctetError` whose detail tells the client why it cannot be done.
+
+    `save` is told of each file that a next attempt could go on from.
+    """
     progress("prepare", 0.0)
     source = folder / spec.model
     samples = open_dataset(folder / spec.dataset) if spec.dataset is not None else None
     parts = _split(spec, len(samples)) if samples is not None else None
-    made = METHODS[spec.method](_task(spec, folder, samples, parts, progress))
+    made = METHODS[spec.method](_task(spec, folder, samples, parts, progress, save))
 
     progress("gate", 0.0)
     original = ENGINES[ENGINE].load(source, intra_op_threads=spec.intra_op_threads)
@@ -139,7 +142,14 @@ def _seed(spec: JobSpec) -> int:
     return int(spec.options["seed"])
 
 
-def _task(spec: JobSpec, folder: Path, samples: Samples | None, parts: Split | None, progress: Progress) -> Task:
+def _task(
+    spec: JobSpec,
+    folder: Path,
+    samples: Samples | None,
+    parts: Split | None,
+    progress: Progress,
+    save: Callable[[Path], None],
+) -> Task:
     calibration = None
     if samples is not None and parts is not None:
         calibration = CalibrationSamples(
@@ -157,6 +167,9 @@ def _task(spec: JobSpec, folder: Path, samples: Samples | None, parts: Split | N
         calibration,
         progress,
         intra_op_threads=spec.intra_op_threads,
+        checkpoint=folder / spec.checkpoint if spec.checkpoint is not None else None,
+        save=save,
+        point=tuple(spec.point) if spec.point is not None else None,
     )
 
 
@@ -280,7 +293,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def main(folder: Path, channel: Channel) -> int:
     """Do the job in `folder`, tell how it ends, and return the exit code."""
     try:
-        outcome = run(JobSpec.read(folder), folder, _overall(channel))
+        outcome = run(JobSpec.read(folder), folder, _overall(channel), lambda path: channel.checkpoint(path.name))
     except OctetError as error:
         channel.send({"error": error.detail})
     except Exception as error:  # noqa: BLE001 - the last handler: the parent must hear of anything

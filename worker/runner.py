@@ -15,12 +15,13 @@ import psutil
 from app.blobs import BlobStore
 from app.blobs.digest import sha256_of
 from app.errors import JobFailed, LeaseLost, NoSpace
-from app.intake.deposit import deposit
+from app.intake.deposit import deposit, discard_checkpoints
 from app.registry import Database, OperationalError, Session, calibrations, jobs, variants
 from app.registry.evaluations import Outcome
 from app.registry.jobs import Lease, NewArtifact
 from app.settings import Settings
 from worker.calibration.statistics import settings as calibration_settings
+from worker.checkpoints import Checkpoints
 from worker.child import Child
 from worker.job_spec import JobSpec
 
@@ -28,6 +29,7 @@ _POLL_SECONDS = 0.2
 _PULSE_SECONDS = 0.5
 #: Less free space than this is a full disk.
 _FULL_BYTES = 1 << 20
+_CHECKPOINT = "checkpoint.bin"
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +92,14 @@ class Runner:
             _log.warning("job %s: taken from this worker, which drops what it made", lease.job_id)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        try:
+            self.discard_checkpoints()
+        except OperationalError as error:
+            _log.warning("job %s: its checkpoint is left to the sweep: %s", lease.job_id, error)
+
+    def discard_checkpoints(self) -> None:
+        """Remove what jobs that have ended would have gone on from."""
+        discard_checkpoints(self._database, self._blobs)
 
     def _work(self, lease: Lease, folder: Path) -> Callable[[], None]:
         """Have a child do the job; returns how it is to end. Raises `LeaseLost`."""
@@ -126,6 +136,7 @@ class Runner:
                 intra_op_threads=self._settings.intra_op_threads,
                 class_names=job.revision.class_names,
             )
+            checkpoint = job.checkpoint_digest
             key = _calibration_key(spec)
             known = calibrations.find(session, key) if key is not None else None
         if known is not None:
@@ -136,12 +147,24 @@ class Runner:
             self._blobs.link(original.data_digest, folder / original.data_name)
         if dataset is not None and spec.dataset is not None:
             self._blobs.link(dataset.digest, folder / spec.dataset)
+        if checkpoint is not None and self._link_checkpoint(lease, checkpoint, folder / _CHECKPOINT):
+            spec = spec.model_copy(update={"checkpoint": _CHECKPOINT})
         spec.write(folder)
+
+    def _link_checkpoint(self, lease: Lease, digest: str, target: Path) -> bool:
+        """Whether the checkpoint is there; without it the job begins anew."""
+        try:
+            self._blobs.link(digest, target)
+        except FileNotFoundError:
+            _log.warning("job %s: its checkpoint is gone, so that it begins anew", lease.job_id)
+            return False
+        return True
 
     def _follow(self, lease: Lease, folder: Path) -> Outcome:
         """The child's outcome, with heartbeat; raises `JobFailed`, `_Cancelled`, `_Stopped` or `LeaseLost`."""
         pulse = _Pulse(self._database, lease, self._settings.job_lease_seconds)
         deadline = time.monotonic() + self._settings.job_timeout_seconds
+        checkpoints = Checkpoints(self._database, self._blobs, lease, folder)
         child = Child(folder, memory_bytes=self._settings.job_memory_bytes or psutil.virtual_memory().total)
         try:
             for message in child.messages(every_seconds=_POLL_SECONDS):
@@ -149,6 +172,9 @@ class Runner:
                     return Outcome.model_validate(message["outcome"])
                 if message is not None and "error" in message:
                     raise JobFailed(message["error"])
+                if message is not None and "checkpoint" in message:
+                    checkpoints.keep(message["checkpoint"])
+                    message = None
                 if self._stopping.is_set():
                     raise _Stopped
                 if time.monotonic() > deadline:
@@ -157,6 +183,7 @@ class Runner:
             raise child.crash(pulse.stage)
         finally:
             child.end()
+            checkpoints.end()
 
     def _publish(self, lease: Lease, folder: Path, outcome: Outcome) -> None:
         """Blobs, variant, evaluation and the job's end in one transaction, or none of them."""

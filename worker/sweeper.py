@@ -47,7 +47,7 @@ class Sweeper:
             self._stopping.wait(self._settings.sweep_seconds)
 
     def sweep(self) -> None:
-        """Once: say that this worker lives, take expired leases back, and wake idle slots for waiting jobs."""
+        """Once: say that this worker lives, take expired leases back, wake idle slots for waiting jobs, and tidy up."""
         idle = self._settings.worker_concurrency - self._runner.running
         with self._database.writing() as session:
             workers.beat(
@@ -66,6 +66,7 @@ class Sweeper:
             with self._database.writing() as session:
                 jobs.announced(session, [job_id])
         self._remove_orphaned_folders()
+        self._runner.discard_checkpoints()
 
     def _remove_orphaned_folders(self) -> None:
         """Folders of jobs whose worker was killed: no lease names them any more."""

@@ -16,6 +16,7 @@ from app.api.services import Provided, Services
 from app.engines import TensorSpec
 from app.errors import Invalid
 from app.intake.artifacts import ArraySpec
+from app.intake.deposit import discard_checkpoints
 from app.intake.matching import check_match
 from app.registry import Session, datasets, jobs, methods, models
 from app.registry.tables import Dataset, Job, JobEvent, Model, Revision
@@ -169,7 +170,10 @@ def cancel(job_id: str, services: Provided) -> JobView:
     """Ends a queued job at once and a running one within seconds."""
     with services.database.writing() as session:
         jobs.request_cancel(session, job_id)
-        return JobView.of(jobs.find(session, job_id))
+        view = JobView.of(jobs.find(session, job_id))
+    # A queued job may have been running before.
+    discard_checkpoints(services.database, services.blobs)
+    return view
 
 
 @routes.get(

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.blobs import BlobStore
-from app.registry import Database, Session
+from app.registry import Database, Session, jobs
 from app.registry.database import lock_blobs
 from app.registry.references import is_referenced
 
@@ -35,3 +35,18 @@ def discard(database: Database, blobs: BlobStore, digests: Iterable[str]) -> Non
         for digest in digests:
             if not is_referenced(session, digest):
                 blobs.delete(digest)
+
+
+def discard_checkpoints(database: Database, blobs: BlobStore) -> None:
+    """Remove the checkpoints of jobs that have ended. What a crash keeps this from, the next call does."""
+    with database.reading() as session:
+        if not jobs.ended_checkpoints(session):
+            return
+    with database.writing() as session:
+        lock_blobs(session)
+        digests = jobs.ended_checkpoints(session)
+        for digest in digests:
+            if not is_referenced(session, digest):
+                blobs.delete(digest)
+        # The rows name the blobs until these are gone, so that none is forgotten in between.
+        jobs.forget_checkpoints(session, digests)

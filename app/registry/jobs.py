@@ -9,6 +9,7 @@ that was slow, frozen or cut off can change nothing once another has the job.
 """
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -209,6 +210,32 @@ def renew(
     if job is None:
         raise LeaseLost(f"job {lease.job_id} is no longer held")
     return job.cancel_requested
+
+
+def keep_checkpoint(session: Session, lease: Lease, digest: str) -> str | None:
+    """Have a next attempt go on from the blob `digest`; returns the one that this replaces, if there was one.
+
+    Raises `LeaseLost` when the job is no longer this worker's: what a slow worker saw does not replace what a later
+    one has reached.
+    """
+    former = session.scalar(select(Job.checkpoint_digest).where(_held(lease)))
+    if _change(session, _held(lease), log=False, checkpoint_digest=digest) is None:
+        raise LeaseLost(f"job {lease.job_id} is no longer held")
+    return former
+
+
+def ended_checkpoints(session: Session) -> set[str]:
+    """Blobs that jobs still name as their checkpoint though they have ended."""
+    query = select(Job.checkpoint_digest).where(Job.checkpoint_digest.is_not(None), Job.state.in_(FINAL))
+    return {digest for digest in session.scalars(query) if digest is not None}
+
+
+def forget_checkpoints(session: Session, digests: Collection[str]) -> None:
+    """No job that has ended names these blobs any more."""
+    ended = Job.checkpoint_digest.in_(digests) & Job.state.in_(FINAL)
+    session.execute(
+        update(Job).where(ended).values(checkpoint_digest=None).execution_options(synchronize_session=False)
+    )
 
 
 def succeed(session: Session, lease: Lease, artifact: NewArtifact, outcome: evaluations.Outcome) -> Variant:

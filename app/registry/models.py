@@ -144,13 +144,14 @@ def delete(session: Session, name: str) -> list[str]:
     if live is not None:
         raise Conflict(f"model '{name}' has a job that has not ended: cancel job {live} or wait for it")
     digests = session.execute(select(Variant.digest, Variant.data_digest).where(Variant.model_id == model.id)).all()
+    checkpoints = session.scalars(select(Job.checkpoint_digest).where(Job.model_id == model.id)).all()
     revisions = session.scalars(select(Revision.digest).where(Revision.model_id == model.id)).all()
     model.default_variant_id = None
     session.flush()
     session.delete(model)
     session.flush()
     calibrations.forget_models(session, revisions)
-    return sorted({digest for row in digests for digest in row if digest})
+    return sorted({digest for row in (*digests, checkpoints) for digest in row if digest})
 
 
 def set_default(session: Session, model: Model, variant: Variant) -> None:

@@ -3,7 +3,6 @@
 import errno
 import shutil
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,73 +10,15 @@ import pytest
 
 from app.blobs import LocalBlobStore
 from app.errors import JobFailed, NoSpace
-from app.registry import Database, OperationalError, Session, datasets, jobs, methods, migrations, models
-from app.registry.evaluations import Figures, Outcome
+from app.registry import Database, OperationalError, Session, jobs
+from app.registry.evaluations import Outcome
 from app.registry.jobs import Lease
 from app.settings import Settings
-from tests import graphs
+from tests.worker.runs import made, submitted, with_dataset
 from worker import pipeline, runner
 from worker.channel import Channel
 from worker.job_spec import JobSpec
 from worker.runner import Runner
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    settings = Settings(home=tmp_path / "home")
-    settings.make_folders()
-    return settings
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    migrations.upgrade(settings.registry_url)
-    database = Database(settings.registry_url)
-    yield database
-    database.close()
-
-
-def submitted(
-    settings: Settings, database: Database, method: str = "fp16", label: str | None = None, dataset: str | None = None
-) -> str:
-    path = graphs.save(graphs.linear_classifier(), settings.scratch_folder / "upload.onnx")
-    LocalBlobStore(settings.blob_folder).put(path, "a" * 64)
-    new = models.NewRevision(
-        digest="a" * 64,
-        file_digest="a" * 64,
-        data_digest=None,
-        data_name=None,
-        size_bytes=1000,
-        opset=17,
-        inputs=[],
-        outputs=[],
-        operators={"Gemm": 1},
-        float_bytes=40,
-        class_names=None,
-        engine="onnxruntime",
-    )
-    with database.writing() as session:
-        revision, _ = models.register(session, "linear", new)
-        job = jobs.submit(
-            session,
-            model=revision.model,
-            revision=revision,
-            method=methods.find(method),
-            options={},
-            dataset=datasets.find(session, dataset) if dataset is not None else None,
-            label=label,
-        )
-        return job.id
-
-
-def with_dataset(settings: Settings, database: Database) -> str:
-    """A dataset of that name, whose blob is no dataset: these tests run no pipeline."""
-    path = settings.scratch_folder / "dataset"
-    path.write_bytes(b"samples")
-    LocalBlobStore(settings.blob_folder).put(path, "d" * 64)
-    new = datasets.NewDataset("d" * 64, size_bytes=7, samples=2, arrays=[], labelled=False, class_names=None)
-    with database.writing() as session:
-        return datasets.register(session, "samples", new)[0].name
 
 
 def test_a_failed_jobs_files_are_gone_before_its_failure_is_recorded(
@@ -191,21 +132,6 @@ def test_a_disk_too_full_to_publish_fails_the_job_though_the_registry_answers_la
         assert (job.state, job.error) == ("failed", "the disk that holds the artifacts is full")
     assert calls == 2
     assert list(settings.scratch_folder.glob("job-*")) == []
-
-
-def made(folder: Path, statistics: str | None = None) -> Outcome:
-    """What a pipeline hands over, its artifact in `folder`."""
-    graphs.save(graphs.linear_classifier(seed=1), folder / "variant.onnx")
-    return Outcome(
-        artifact="variant.onnx",
-        engine="onnxruntime",
-        verdict="accepted",
-        statistics=statistics,
-        samples=0,
-        original=Figures(),
-        variant=Figures(),
-        report={},
-    )
 
 
 def test_a_second_job_on_the_same_model_and_samples_is_given_what_the_first_found(

@@ -4,8 +4,11 @@ import time
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
+from app.blobs import LocalBlobStore
 from app.registry import Database, jobs
+from app.registry.tables import Job
 from app.settings import Settings
 from tests.app.conftest import Kept, upload_dataset, upload_model
 
@@ -105,6 +108,23 @@ def test_cancelling_twice_is_harmless_and_an_unknown_job_is_not_found(client: Te
     assert client.delete(f"/api/v1/jobs/{job['id']}").status_code == 202
     assert client.delete("/api/v1/jobs/unknown").status_code == 404
     assert client.get("/api/v1/jobs/unknown/events").status_code == 404
+
+
+def test_cancelling_a_job_that_was_to_go_on_from_a_checkpoint_removes_that(
+    client: TestClient, settings: Settings, kept: Kept
+) -> None:
+    upload_model(client)
+    job = _submit(client).json()
+    blobs = kept.now()[1]
+    weights = settings.scratch_folder / "weights"
+    weights.write_bytes(b"weights")
+    LocalBlobStore(settings.blob_folder).put(weights, "c" * 64)
+    database = Database(settings.registry_url)
+    with database.writing() as session:
+        session.execute(update(Job).values(checkpoint_digest="c" * 64))
+    database.close()
+    assert client.delete(f"/api/v1/jobs/{job['id']}").json()["state"] == "cancelled"
+    assert kept.now()[1] == blobs
 
 
 def test_events_follow_a_job_to_its_end_and_resume(client: TestClient, settings: Settings) -> None:

@@ -10,6 +10,7 @@ from app.errors import Conflict, Invalid, LeaseLost, NotFound, NotQuantizable, U
 from app.registry import Database, datasets, jobs, methods, models, variants
 from app.registry.evaluations import Figures, LayerFigures, Outcome
 from app.registry.jobs import Lease, NewArtifact
+from app.registry.references import is_referenced
 from app.registry.tables import Job, Revision, now
 from tests.app.registry.conftest import new_revision
 
@@ -90,6 +91,7 @@ def test_a_worker_whose_lease_was_taken_can_change_nothing(database: Database, s
         assert jobs.claim(session, lease.job_id, lease_seconds=30) is not None
     for change in (
         lambda session: jobs.renew(session, lease, lease_seconds=30),
+        lambda session: jobs.keep_checkpoint(session, lease, "b" * 64),
         lambda session: jobs.succeed(session, lease, ARTIFACT, OUTCOME),
         lambda session: jobs.fail(session, lease, "no"),
         lambda session: jobs.cancelled(session, lease),
@@ -228,6 +230,28 @@ def test_a_job_that_ends_keeps_the_detail_it_ended_with(database: Database, subm
     with database.reading() as session:
         assert jobs.find(session, lease.job_id).detail == {"text": "epoch 3/20"}
         assert jobs.events_after(session, lease.job_id, 0)[-1].detail == {"text": "epoch 3/20"}
+
+
+def test_a_checkpoint_names_its_blob_until_the_job_ends(database: Database, submit: Submit) -> None:
+    lease = claimed(database, submit)
+    first, second = "1" * 64, "2" * 64
+    with database.writing() as session:
+        assert jobs.keep_checkpoint(session, lease, first) is None
+        assert jobs.keep_checkpoint(session, lease, second) == first
+    with database.writing() as session:
+        jobs.release(session, lease)
+    with database.reading() as session:
+        assert is_referenced(session, second)
+        assert not is_referenced(session, first)
+        assert jobs.ended_checkpoints(session) == set()
+    with database.writing() as session:
+        jobs.request_cancel(session, lease.job_id)
+    with database.writing() as session:
+        assert not is_referenced(session, second)
+        assert jobs.ended_checkpoints(session) == {second}
+        jobs.forget_checkpoints(session, {second})
+    with database.reading() as session:
+        assert jobs.find(session, lease.job_id).checkpoint_digest is None
 
 
 def test_a_label_is_taken_while_a_job_or_variant_has_it(database: Database, submit: Submit) -> None:

@@ -1,0 +1,99 @@
+"""Jobs for a runner, and what its child would hand over."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from app.blobs import LocalBlobStore
+from app.errors import JobFailed
+from app.registry import Database, datasets, jobs, methods, models
+from app.registry.evaluations import Figures, Outcome
+from app.settings import Settings
+from tests import graphs
+
+#: What a child says, None where it says nothing for a while.
+Messages = Iterator[dict[str, Any] | None]
+
+
+def submitted(
+    settings: Settings, database: Database, method: str = "fp16", label: str | None = None, dataset: str | None = None
+) -> str:
+    path = graphs.save(graphs.linear_classifier(), settings.scratch_folder / "upload.onnx")
+    LocalBlobStore(settings.blob_folder).put(path, "a" * 64)
+    new = models.NewRevision(
+        digest="a" * 64,
+        file_digest="a" * 64,
+        data_digest=None,
+        data_name=None,
+        size_bytes=1000,
+        opset=17,
+        inputs=[],
+        outputs=[],
+        operators={"Gemm": 1},
+        float_bytes=40,
+        class_names=None,
+        engine="onnxruntime",
+    )
+    with database.writing() as session:
+        revision, _ = models.register(session, "linear", new)
+        job = jobs.submit(
+            session,
+            model=revision.model,
+            revision=revision,
+            method=methods.find(method),
+            options={},
+            dataset=datasets.find(session, dataset) if dataset is not None else None,
+            label=label,
+        )
+        return job.id
+
+
+def with_dataset(settings: Settings, database: Database) -> str:
+    """A dataset of that name, whose blob is no dataset: these tests run no pipeline."""
+    path = settings.scratch_folder / "dataset"
+    path.write_bytes(b"samples")
+    LocalBlobStore(settings.blob_folder).put(path, "d" * 64)
+    new = datasets.NewDataset("d" * 64, size_bytes=7, samples=2, arrays=[], labelled=False, class_names=None)
+    with database.writing() as session:
+        return datasets.register(session, "samples", new)[0].name
+
+
+def made(folder: Path, statistics: str | None = None) -> Outcome:
+    """What a pipeline hands over, its artifact in `folder`."""
+    graphs.save(graphs.linear_classifier(seed=1), folder / "variant.onnx")
+    return Outcome(
+        artifact="variant.onnx",
+        engine="onnxruntime",
+        verdict="accepted",
+        statistics=statistics,
+        samples=0,
+        original=Figures(),
+        variant=Figures(),
+        report={},
+    )
+
+
+def child(play: Callable[[Path], Messages]) -> type:
+    """A stand-in for `worker.child.Child` that says what `play` yields, and crashes when that ends."""
+
+    class Child:
+        def __init__(self, folder: Path, *, memory_bytes: int) -> None:
+            self._folder = folder
+
+        def messages(self, *, every_seconds: float) -> Messages:
+            return play(self._folder)
+
+        def end(self) -> None: ...
+
+        def crash(self, stage: str) -> JobFailed:
+            return JobFailed(f"crashed at stage '{stage}'")
+
+    return Child
+
+
+def write(path: Path, content: bytes) -> str:
+    """A file renamed into place, as children write what they announce; returns its name."""
+    beside = path.with_name(path.name + ".new")
+    beside.write_bytes(content)
+    beside.replace(path)
+    return path.name
