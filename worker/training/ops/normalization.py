@@ -68,10 +68,8 @@ def _lp_norm(x: Tensor, *, axis: int = -1, p: Literal[1, 2] = 2) -> Tensor:
 
 
 def _local_response_norm(x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Tensor:
-    """Over `size` neighbouring channels; of an even number ONNX has the odd one after, torch's own before."""
-    squares = (x * x).movedim(1, -1)
-    around = functional.pad(squares, [(size - 1) // 2, size // 2]).unfold(-1, size, 1).sum(-1)
-    return x / (bias + alpha / size * around.movedim(-1, 1)) ** beta
+    """Of odd `size` only torch's neighbours are ONNX's; onnxruntime takes no even ones."""
+    return functional.local_response_norm(x, size, alpha, beta, bias)
 
 
 def _mean_variance_norm(x: Tensor, *, axes: Ints | None = None) -> Tensor:
