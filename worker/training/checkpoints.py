@@ -15,8 +15,10 @@ _DESCRIPTION = "description"
 def save(path: Path, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Path:
     """Write a file that is whole as soon as it has the name `path`."""
     unfinished = path.with_suffix(".part")
+    stored: dict[str, Any] = {_DESCRIPTION: np.array(json.dumps(description))}
+    stored |= {f"/{name}": array for name, array in arrays.items()}
     with unfinished.open("wb") as file:
-        np.savez(file, **{_DESCRIPTION: np.array(json.dumps(description)), **{f"/{name}": array for name, array in arrays.items()}})
+        np.savez(file, **stored)
     return unfinished.rename(path)
 
 

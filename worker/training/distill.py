@@ -1,9 +1,10 @@
 """Training of an INT8 model to answer as its FP32 original does."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.samples import Feeder, Indices
+from worker.samples import Indices
 from worker.training import checkpoints
 from worker.training.fake_quant import QuantizedModule
+from worker.training.history import Epoch, Now, Samples, Schedule, Trained
 from worker.training.losses import Loss
 
 # Scales are logarithms, in which a step of this many learning rates is as small as one of weights.
@@ -24,68 +26,13 @@ _SCALE_RATE = 1.0
 _PATIENCE_SHARE, _LEAST_PATIENCE = 0.4, 3
 
 _GRADIENT_NORM = 1.0
+
+# What Adam remembers of a parameter.
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _CHECKPOINT_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """`epochs` of steps of `batch_size` samples, at most `max_seconds`; the learning rate falls along a cosine."""
-
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    max_seconds: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What an epoch came to: mean losses on samples trained on and held out, and how many of these it got right.
-
-    `agreement` is the share of held-out samples whose top-1 is that of the FP32 original; None without classes.
-    """
-
-    epoch: int
-    training_loss: float | None
-    validation_loss: float
-    agreement: float | None
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Now:
-    """How training goes: for those who wait. `share` of it is done, by steps or by time, whichever is further."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    last: Epoch
-    share: float
-    eta_seconds: float
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What is trained on, and what is held out to tell when to stop. `labels` are those of all samples, if any."""
-
-    feeder: Feeder
-    training: Indices
-    validation: Indices
-    labels: NDArray[np.int64] | None
-
-
-@dataclass
-class Trained:
-    """The history, epoch 0 being the state before; `best` is the epoch whose state the module is left in."""
-
-    epochs: list[Epoch] = field(default_factory=list)
-    best: int = 0
-    stopped: str = "all epochs done"
+_log = logging.getLogger(__name__)
 
 
 class Distillation:
@@ -103,14 +50,18 @@ class Distillation:
         """`trainable` names the parameters of the student's graph that change besides its scales."""
         self._student, self._teacher, self._loss = student, teacher, loss
         self._samples, self._schedule = samples, schedule
-        chosen = frozenset(trainable)
-        for name, parameter in student.module.initializers.items():
-            parameter.requires_grad_(name in chosen)
-        weights = [parameter for parameter in student.module.parameters() if parameter.requires_grad]
+        weights = {name: student.module.parameter(name) for name in trainable}
+        scales = student.learned_scales()
+        for parameter in student.module.parameters():
+            parameter.requires_grad_(False)
+        for parameter in weights.values():
+            parameter.requires_grad_(True)
+        self._changing = {f"weight {name}": value for name, value in weights.items()}
+        self._changing |= {f"scale {name}": value for name, value in scales.items()}
         self._optimizer = torch.optim.Adam(
             [
-                {"params": weights, "share": 1.0},
-                {"params": student.scale_parameters(), "share": _SCALE_RATE},
+                {"params": list(weights.values()), "share": 1.0},
+                {"params": list(scales.values()), "share": _SCALE_RATE},
             ],
             lr=schedule.learning_rate,
         )
@@ -126,7 +77,10 @@ class Distillation:
         """
         trained, best = Trained(), self._state()
         if checkpoint is not None:
-            trained, best, self._spent = self._resumed(checkpoint)
+            try:
+                trained, best, self._spent = self._resumed(checkpoint)
+            except ValueError as error:
+                _log.warning("training begins anew: %s", error)
         if not trained.epochs:
             trained.epochs.append(self._epoch(0, None))
         saved_at = time.monotonic()
@@ -135,6 +89,9 @@ class Distillation:
             trained.epochs.append(self._epoch(epoch, mean_loss))
             if trained.epochs[-1].validation_loss < trained.epochs[trained.best].validation_loss:
                 trained.best, best = epoch, self._state()
+            if not math.isfinite(trained.epochs[-1].validation_loss):
+                trained.stopped = "it diverged"
+                break
             if self._elapsed() >= self._schedule.max_seconds:
                 trained.stopped = "time was up"
                 break
@@ -193,9 +150,7 @@ class Distillation:
         mean = total / rows
         return Epoch(epoch, loss, mean if math.isfinite(mean) else math.inf, agreement, self._elapsed())
 
-    def _batches(
-        self, indices: Indices
-    ) -> Iterator[tuple[dict[str, Tensor], list[Tensor], Tensor | None]]:
+    def _batches(self, indices: Indices) -> Iterator[tuple[dict[str, Tensor], list[Tensor], Tensor | None]]:
         for batch in self._samples.feeder.batches(indices, self._schedule.batch_size):
             feeds = {name: torch.from_numpy(values) for name, values in batch.feeds.items()}
             expected = [torch.from_numpy(np.array(answer)) for answer in self._teacher(batch.feeds)]
@@ -204,13 +159,43 @@ class Distillation:
                 labels = torch.from_numpy(self._samples.labels[batch.indices])
             yield feeds, expected, labels
 
-    def _changing(self) -> dict[str, Tensor]:
-        return {name: value for name, value in self._student.named_parameters() if value.requires_grad}
-
     def _state(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self._changing().items()}
+        return {name: value.detach().clone() for name, value in self._changing.items()}
 
     def _restore(self, state: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, value in self._changing().items():
+            for name, value in self._changing.items():
                 value.copy_(state[name])
+
+    def _saved(self, path: Path, trained: Trained, best: Mapping[str, Tensor]) -> Path:
+        moments = {name: self._moments(value) for name, value in self._changing.items()}
+        arrays = {f"now {name}": value.detach() for name, value in self._changing.items()}
+        arrays |= {f"best {name}": value for name, value in best.items()}
+        arrays |= {f"{kind} {name}": found[kind] for name, found in moments.items() for kind in _MOMENTS}
+        description = {
+            "schedule": asdict(self._schedule),
+            "epochs": [epoch.as_json() for epoch in trained.epochs],
+            "best": trained.best,
+            "spent": self._elapsed(),
+        }
+        return checkpoints.save(path, {name: value.numpy() for name, value in arrays.items()}, description)
+
+    def _moments(self, parameter: Tensor) -> dict[str, Tensor]:
+        # What no sample has reached yet has none.
+        zeros = {kind: torch.zeros_like(parameter) for kind in _MOMENTS} | {"step": torch.zeros(())}
+        known: dict[str, Tensor] = self._optimizer.state.get(parameter, {})
+        return zeros | known
+
+    def _resumed(self, checkpoint: Path) -> tuple[Trained, dict[str, Tensor], float]:
+        """The state that an earlier attempt at the same job saved; raises `ValueError` where it is of another."""
+        arrays, description = checkpoints.load(checkpoint)
+        found = {name: torch.from_numpy(values) for name, values in arrays.items()}
+        if description["schedule"] != asdict(self._schedule) or found.keys() != {
+            f"{kind} {name}" for name in self._changing for kind in ("now", "best", *_MOMENTS)
+        }:
+            raise ValueError("the checkpoint is of another job")
+        self._restore({name: found[f"now {name}"] for name in self._changing})
+        for name, value in self._changing.items():
+            self._optimizer.state[value] = {kind: found[f"{kind} {name}"] for kind in _MOMENTS}
+        trained = Trained([Epoch(**epoch) for epoch in description["epochs"]], description["best"])
+        return trained, {name: found[f"best {name}"] for name in self._changing}, description["spent"]

@@ -6,43 +6,14 @@ logarithms of what they are at first, so that one learning rate suits scales of 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.training.grids import ActivationGrid, WeightGrid
 from worker.training.onnx_to_torch import OnnxModule
-
-
-@dataclass(frozen=True)
-class ActivationGrid:
-    """The integers of an activation: 0 to `levels` - 1, of which `zero_point` stands for zero. `learned`: its scale."""
-
-    scale: float
-    zero_point: int
-    levels: int
-    learned: bool = True
-
-    @classmethod
-    def over(cls, low: float, high: float, levels: int, *, learned: bool = True) -> "ActivationGrid":
-        """The grid over `low` ≤ 0 ≤ `high`, of which one is not zero."""
-        scale = (high - low) / (levels - 1)
-        return cls(scale, round(-low / scale), levels, learned)
-
-    def bounds(self, scale: float) -> tuple[float, float]:
-        """The values that the integers stand for at both ends when they have another `scale`."""
-        return -self.zero_point * scale, (self.levels - 1 - self.zero_point) * scale
-
-
-@dataclass(frozen=True)
-class WeightGrid:
-    """The integers of a weight: -`largest` to `largest`, of `scales`, `(channels,)` along `axis` or `(1,)` for all."""
-
-    scales: NDArray[np.float32]
-    axis: int
-    largest: int
 
 
 class _Rounded(torch.autograd.Function):
@@ -118,15 +89,19 @@ class QuantizedModule(torch.nn.Module):
 
     def forward(self, feeds: Mapping[str, Tensor]) -> list[Tensor]:
         """The outputs in the graph's order, as far as FP32 can tell what the integers would answer."""
-        return self.module(feeds, transform=self._rounded_activation, weights=self._rounded_weights())
+        outputs: list[Tensor] = self.module(feeds, transform=self._rounded_activation, weights=self._rounded_weights())
+        return outputs
 
     def scale(self, name: str) -> NDArray[np.float32]:
         """The scale `(1,)` of an activation, or those of a weight, as learned."""
         with torch.no_grad():
-            return self._scale(name).numpy().copy()
+            values: NDArray[np.float32] = self._scale(name).numpy().copy()
+        return values
 
-    def scale_parameters(self) -> list[torch.nn.Parameter]:
-        return [scale.growth for scale in self._scales if scale.growth.requires_grad]
+    def learned_scales(self) -> dict[str, torch.nn.Parameter]:
+        """What is learned of scales, by the activation or weight that they belong to."""
+        parameters = {name: self._scales[place].growth for name, place in self._places.items()}
+        return {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
 
     def _scale(self, name: str) -> Tensor:
         scale: Tensor = self._scales[self._places[name]]()

@@ -27,7 +27,7 @@ class Loss:
     label_weight: float = 0.2
 
     def of(self, answers: Sequence[Tensor], expected: Sequence[Tensor], labels: Tensor | None) -> Tensor:
-        """A scalar: of scores the divergence between softened distributions, of all outputs the relative squared error."""
+        """A scalar: the relative squared error of all outputs and, of scores, the divergence when softened."""
         total = torch.zeros(())
         for position, (answer, wanted) in enumerate(zip(answers, expected, strict=True)):
             power = self.powers[position]
