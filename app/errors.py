@@ -68,6 +68,14 @@ class UnknownDataset(NotFound):
         )
 
 
+class UnknownPoint(NotFound):
+    def __init__(self, point: str) -> None:
+        super().__init__(
+            f"there is no point '{point}'; GET /api/v1/models/{{model}}/points lists those that searches found",
+            field="options.point",
+        )
+
+
 class UnknownJob(NotFound):
     def __init__(self, job: str) -> None:
         super().__init__(f"there is no job '{job}'", field="id")

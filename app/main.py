@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app import __version__, web
-from app.api import datasets, jobs, models, operations, problems, uploads, variants
+from app.api import datasets, jobs, models, operations, points, problems, uploads, variants
 from app.api.services import Services
 from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _mount(app: FastAPI, dataplane: DataPlane, database: Database, settings: Settings) -> None:
     management = APIRouter(prefix="/api/v1")
-    for nouns in (models, variants, datasets, jobs):
+    for nouns in (models, variants, points, datasets, jobs):
         management.include_router(nouns.routes)
     app.include_router(management)
     app.include_router(

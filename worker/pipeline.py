@@ -244,6 +244,7 @@ def _outcome(spec: JobSpec, source: Path, made: Made, parts: Split | None, measu
         original=report.figures_of_original(comparison, latencies),
         variant=report.figures_of_variant(comparison, latencies),
         layers=list(inside.layers),
+        points=list(made.points),
         report=report.build(
             circumstances,
             facts=made.facts,

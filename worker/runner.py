@@ -14,9 +14,9 @@ import psutil
 
 from app.blobs import BlobStore
 from app.blobs.digest import sha256_of
-from app.errors import JobFailed, LeaseLost, NoSpace
+from app.errors import JobFailed, LeaseLost, NoSpace, UnknownPoint
 from app.intake.deposit import deposit, discard_checkpoints
-from app.registry import Database, OperationalError, Session, calibrations, jobs, variants
+from app.registry import Database, OperationalError, Session, calibrations, jobs, points, variants
 from app.registry.evaluations import Outcome
 from app.registry.jobs import Lease, NewArtifact
 from app.settings import Settings
@@ -136,6 +136,8 @@ class Runner:
                 intra_op_threads=self._settings.intra_op_threads,
                 class_names=job.revision.class_names,
             )
+            if job.options.get("point") is not None:
+                spec = spec.model_copy(update={"point": _kept(session, job.options["point"])})
             checkpoint = job.checkpoint_digest
             key = _calibration_key(spec)
             known = calibrations.find(session, key) if key is not None else None
@@ -279,6 +281,14 @@ class _Pulse:
         self._news = {}
         if cancel:
             raise _Cancelled
+
+
+def _kept(session: Session, point_id: str) -> list[str]:
+    """The nodes that the point keeps in FP32."""
+    try:
+        return points.find(session, point_id).kept
+    except UnknownPoint as error:
+        raise JobFailed(error.detail) from error
 
 
 def _calibration_key(spec: JobSpec) -> str | None:

@@ -18,7 +18,7 @@ from app.errors import Invalid
 from app.intake.artifacts import ArraySpec
 from app.intake.deposit import discard_checkpoints
 from app.intake.matching import check_match
-from app.registry import Session, datasets, jobs, methods, models
+from app.registry import Session, datasets, jobs, methods, models, points
 from app.registry.tables import Dataset, Job, JobEvent, Model, Revision
 
 routes = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -131,14 +131,16 @@ def create(
         model = models.find(session, wanted.model, for_update=True)
         job = jobs.remembered(session, idempotency_key, fingerprint) if idempotency_key else None
         if job is None:
+            revision = models.find_revision(session, model, wanted.revision)
+            complete = _with_point(session, revision, method, wanted)
             job = submit(
                 session,
                 model,
-                models.find_revision(session, model, wanted.revision),
+                revision,
                 method,
-                dataset=datasets.find(session, wanted.dataset) if wanted.dataset is not None else None,
-                label=wanted.variant,
-                options=wanted.options,
+                dataset=datasets.find(session, complete.dataset) if complete.dataset is not None else None,
+                label=complete.variant,
+                options=complete.options,
             )
             if idempotency_key:
                 jobs.remember(session, idempotency_key, fingerprint, job)
@@ -146,6 +148,21 @@ def create(
     services.outbox.announce()
     response.headers["Location"] = f"/api/v1/jobs/{view.id}"
     return view
+
+
+def _with_point(session: Session, revision: Revision, method: methods.Method, wanted: JobRequest) -> JobRequest:
+    """`wanted`, completed by what the search of the point it names was asked for, if it names one."""
+    point_id = wanted.options.get("point") if "point" in method.options.model_fields else None
+    if not isinstance(point_id, str):
+        return wanted
+    point = points.find_of(session, revision, point_id)
+    return wanted.model_copy(
+        update={
+            "options": points.options_for(point, method, wanted.options),
+            "dataset": wanted.dataset if wanted.dataset is not None else point.dataset,
+            "variant": wanted.variant or jobs.free_label(session, revision, points.label_of(point)),
+        }
+    )
 
 
 @routes.get("", summary="Jobs, the newest first")

@@ -64,7 +64,8 @@ class Outcome(BaseModel):
 
     `statistics` is what calibration found, to be kept for the next job. `reasons` say in words why the verdict is not
     better. `batchable`: the answer to a sample does not depend on its batch; None where that was not tested.
-    `report` is everything a reader needs to judge and repeat the measurement, JSON all through.
+    `points` are what a search found, in an order of its own. `report` is everything a reader needs to judge and repeat
+    the measurement, JSON all through.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,6 +81,7 @@ class Outcome(BaseModel):
     original: Figures
     variant: Figures
     layers: list[LayerFigures] = Field(default_factory=list)
+    points: list[PointFigures] = Field(default_factory=list)
     report: dict[str, Any]
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from app.errors import Conflict, Invalid, LeaseLost, UnknownJob
-from app.registry import evaluations, methods, models, names, variants
+from app.registry import evaluations, methods, models, names, points, variants
 from app.registry.tables import Dataset, IdempotencyKey, Job, JobEvent, Json, Model, Revision, Variant, now
 
 LIVE = ("queued", "running")
@@ -99,6 +99,16 @@ def is_taken(session: Session, revision: Revision, label: str) -> bool:
     variant = exists().where(Variant.revision_id == revision.id, Variant.label == label)
     job = exists().where(Job.revision_id == revision.id, Job.label == label, Job.state.in_(LIVE))
     return bool(session.scalar(select(variant | job)))
+
+
+def free_label(session: Session, revision: Revision, wanted: str) -> str:
+    """`wanted`, or where that is taken, the first free one of `wanted-2`, `wanted-3` and so on."""
+    label, number = wanted[: names.LONGEST], 1
+    while is_taken(session, revision, label):
+        number += 1
+        ending = f"-{number}"
+        label = wanted[: names.LONGEST - len(ending)] + ending
+    return label
 
 
 def _check_label_free(session: Session, model: Model, revision: Revision, label: str) -> None:
@@ -239,7 +249,7 @@ def forget_checkpoints(session: Session, digests: Collection[str]) -> None:
 
 
 def succeed(session: Session, lease: Lease, artifact: NewArtifact, outcome: evaluations.Outcome) -> Variant:
-    """Publish what the job made: variant, evaluations and the job's end are one transaction.
+    """Publish what the job made: variant, evaluations, points and the job's end are one transaction.
 
     Raises `LeaseLost`, and so publishes nothing, when the job is no longer this worker's or was cancelled.
     """
@@ -277,6 +287,7 @@ def succeed(session: Session, lease: Lease, artifact: NewArtifact, outcome: eval
     session.flush()
     ended.variant_id = variant.id
     _record_figures(session, job, variant, outcome)
+    points.record(session, job, outcome.points)
     return variant
 
 

@@ -143,6 +143,13 @@ METHODS: dict[str, Method] = {
             operators=frozenset({"Conv", "MatMul", "Gemm"}),
         ),
         Method(
+            "mixed",
+            "INT8 that leaves in FP32 what it would harm: searched on a dataset within the budget",
+            MixedOptions,
+            needs_dataset=True,
+            operators=frozenset({"Conv", "MatMul", "Gemm"}),
+        ),
+        Method(
             "int4",
             "4-bit weights in blocks: the smallest; for models led by MatMul, better with a dataset",
             Int4Options,
@@ -151,7 +158,7 @@ METHODS: dict[str, Method] = {
     )
 }
 
-NOT_BUILT_YET = {"mixed", "qat"}
+NOT_BUILT_YET = {"qat"}
 
 
 def find(name: str) -> Method:

@@ -4,6 +4,7 @@ import re
 
 from app.errors import InvalidName
 
+LONGEST = 63
 PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 

@@ -16,7 +16,12 @@ Messages = Iterator[dict[str, Any] | None]
 
 
 def submitted(
-    settings: Settings, database: Database, method: str = "fp16", label: str | None = None, dataset: str | None = None
+    settings: Settings,
+    database: Database,
+    method: str = "fp16",
+    label: str | None = None,
+    dataset: str | None = None,
+    **options: object,
 ) -> str:
     path = graphs.save(graphs.linear_classifier(), settings.scratch_folder / "upload.onnx")
     LocalBlobStore(settings.blob_folder).put(path, "a" * 64)
@@ -41,7 +46,7 @@ def submitted(
             model=revision.model,
             revision=revision,
             method=methods.find(method),
-            options={},
+            options=options,
             dataset=datasets.find(session, dataset) if dataset is not None else None,
             label=label,
         )

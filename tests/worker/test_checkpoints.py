@@ -178,7 +178,7 @@ def test_a_job_given_back_keeps_its_checkpoint(
 def test_a_worker_that_lost_its_job_does_not_replace_what_a_later_one_reached(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first worker is frozen between its child's message and its transaction, as by a slow disk."""
+    """It learns of the loss when it is about to keep a checkpoint, and not by its heartbeat."""
     job_id = submitted(settings, database)
     keep_checkpoint = jobs.keep_checkpoint
     refused: list[str] = []
@@ -201,6 +201,7 @@ def test_a_worker_that_lost_its_job_does_not_replace_what_a_later_one_reached(
             time.sleep(0.02)
         other.end()
         monkeypatch.setattr(jobs, "keep_checkpoint", late)
+        monkeypatch.setattr(jobs, "renew", lambda *_, **__: False)
         yield {"checkpoint": write(folder / "weights.bin", EARLY)}
         while not refused:
             time.sleep(0.02)

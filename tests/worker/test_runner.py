@@ -10,8 +10,8 @@ import pytest
 
 from app.blobs import LocalBlobStore
 from app.errors import JobFailed, NoSpace
-from app.registry import Database, OperationalError, Session, jobs
-from app.registry.evaluations import Outcome
+from app.registry import Database, OperationalError, Session, jobs, models, points
+from app.registry.evaluations import Outcome, PointFigures
 from app.registry.jobs import Lease
 from app.settings import Settings
 from tests.worker.runs import made, submitted, with_dataset
@@ -169,3 +169,25 @@ def test_a_job_succeeds_though_what_calibration_found_cannot_be_kept(
     Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
     with database.reading() as session:
         assert jobs.state_of(session, job_id) == "succeeded"
+
+
+def test_a_job_that_makes_a_point_is_told_what_stays_in_fp32(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {"accuracy": None, "agreement": None, "sqnr_db": None, "latency_ms": None, "speedup": None}
+    found = [PointFigures(kept=kept, size_bytes=1, chosen=False, **figures) for kept in ([], ["conv", "gemm"])]
+    given: list[list[str] | None] = []
+
+    def follow(_: Runner, __: Lease, folder: Path) -> Outcome:
+        given.append(JobSpec.read(folder).point)
+        return made(folder).model_copy(update={"points": found if given == [None] else []})
+
+    monkeypatch.setattr(Runner, "_follow", follow)
+    dataset = with_dataset(settings, database)
+    running = Runner(settings, database, LocalBlobStore(settings.blob_folder))
+    running.run(submitted(settings, database, "mixed", dataset=dataset))
+    with database.reading() as session:
+        ids = [point.id for point in points.listed(session, models.find(session, "linear"))]
+    for label, point in zip(("smallest", "best"), ids, strict=True):
+        running.run(submitted(settings, database, "mixed", label, dataset, point=point))
+    assert given == [None, [], ["conv", "gemm"]]

@@ -36,7 +36,11 @@ def test_a_job_is_accepted_with_its_place(client: TestClient) -> None:
     [
         ({"model": "nothing"}, 404, "model", "nothing"),
         ({"method": "int9"}, 422, "method", "int8"),
-        ({"method": "mixed"}, 422, "method", "not built yet"),
+        ({"method": "mixed"}, 422, "dataset", "calibrates"),
+        ({"method": "mixed", "options": {"point": "0" * 32}}, 404, "options.point", "points"),
+        ({"method": "mixed", "options": {"point": "No such thing"}}, 404, "options.point", "points"),
+        ({"method": "mixed", "options": {"point": 3}}, 422, "options.point", "string"),
+        ({"options": {"point": "0" * 32}}, 422, "options.point", "dynamic"),
         ({"revision": 2}, 404, "revision", "2"),
         ({"revision": 0}, 422, "revision", "1"),
         ({"dataset": "nowhere"}, 404, "dataset", "nowhere"),
