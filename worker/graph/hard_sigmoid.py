@@ -18,6 +18,9 @@ OUTPUT_RANGE = (0.0, 1.0)
 
 _LARGEST = 255
 
+# HardSigmoid(0) is as a rule a half, which lies between two integers: kernels must not differ in which one it becomes.
+_UPWARDS = 1.0 + 1e-6
+
 
 def lower(model: onnx.ModelProto) -> int:
     """Rewrite each HardSigmoid of a QDQ `model` that lies between integers; returns how many."""
@@ -48,12 +51,12 @@ def _coefficients(node: onnx.NodeProto) -> tuple[float, float]:
 
 
 def _constant(graph: onnx.GraphProto, constants: Constants, node: onnx.NodeProto, value: float, dtype: np.dtype) -> str:
-    """A scalar `value` > 0, exact, behind a DequantizeLinear; returns the name of what that gives."""
+    """A scalar `value` > 0, as good as exact, behind a DequantizeLinear; returns the name of what that gives."""
     name = f"{node.output[0]}_shift"
     low = int(np.iinfo(dtype).min)
     inputs = [
         constants.add(f"{name}_quantized", np.array(low + _LARGEST, dtype)),
-        constants.add(f"{name}_scale", np.float32(value / _LARGEST)),
+        constants.add(f"{name}_scale", np.float32(value * _UPWARDS / _LARGEST)),
         constants.add(f"{name}_zero_point", np.array(low, dtype)),
     ]
     graph.node.append(helper.make_node("DequantizeLinear", inputs, [name], name))

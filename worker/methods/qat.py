@@ -26,7 +26,7 @@ from worker.methods.method import ARTIFACT, CalibrationSamples, Made, Task
 from worker.repair.design import Design
 from worker.repair.judge import ENGINE
 from worker.samples import Feeder
-from worker.training.grids import ActivationGrid, WeightGrid
+from worker.training.grids import ActivationGrid, BiasGrid, WeightGrid
 from worker.training.history import Now, Samples, Schedule
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ _VALIDATION_SHARE, _MOST_VALIDATION = 0.2, 1024
 
 _FIDELITY_SAMPLES = 32
 _CONSISTENCY_SAMPLES = 512
+
+_DOWNWARDS = 1.0 - 1e-6
 
 #: The share of samples on which the artifact must answer with the class that the trained model did.
 CONSISTENT = 0.995
@@ -149,19 +151,30 @@ class _Qat:
 
     def _activation_grids(self) -> dict[str, ActivationGrid]:
         levels, selection = self.design.types.levels, self.design.selection
-        return {
-            name: ActivationGrid.over(
-                min(found.low, 0.0), max(found.high, 0.0), levels, learned=name not in selection.fixed
-            )
-            for name, found in self.design.all_ranges().items()
+        grids = {
+            name: ActivationGrid.over(min(found.low, 0.0), max(found.high, 0.0), levels)
+            for name, found in self.design.ranges.items()
             # What a Relu or Clip reads is rounded behind it; a tensor of zeros has no scale.
-            if name not in selection.same_range and found.low < found.high
+            if name in selection.activations and found.low < found.high
         }
+        for name, (low, high) in selection.fixed.items():
+            # As the lowered HardSigmoid has it, what lies between two integers becomes the upper one.
+            grids[name] = ActivationGrid.over(low, high * _DOWNWARDS, levels, learned=False)
+        return grids
 
     def _weight_grids(self) -> dict[str, WeightGrid]:
         largest = largest_integer(self.design.types)
         scales = self.design.all_scales(self._weights)
         return {weight.name: WeightGrid(scales[weight.name], weight.axis, largest) for weight in self._weights}
+
+    def _bias_grids(self) -> dict[str, BiasGrid]:
+        """Those of Convs and Gemms; that of a MatMul is an Add in FP32."""
+        activations = self._activation_grids()
+        return {
+            weight.node.input[2]: BiasGrid(weight.node.input[0], weight.name)
+            for weight in self._weights
+            if len(weight.node.input) > 2 and weight.node.input[2] and weight.node.input[0] in activations
+        }
 
     def _session(self) -> "Session":
         from worker.training.session import Session
@@ -177,6 +190,7 @@ class _Qat:
             model,
             self._activation_grids(),
             self._weight_grids(),
+            self._bias_grids(),
             _trainable(self._graph, self._weights),
             self._answer,
             self.parts,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.training.grids import ActivationGrid, WeightGrid
+from worker.training.grids import ActivationGrid, BiasGrid, WeightGrid
 from worker.training.onnx_to_torch import OnnxModule
 
 
@@ -74,9 +74,14 @@ class QuantizedModule(torch.nn.Module):
     """`module` with its activations and weights rounded as its INT8 form has them, by their names in ONNX."""
 
     def __init__(
-        self, module: OnnxModule, activations: Mapping[str, ActivationGrid], weights: Mapping[str, WeightGrid]
+        self,
+        module: OnnxModule,
+        activations: Mapping[str, ActivationGrid],
+        weights: Mapping[str, WeightGrid],
+        biases: Mapping[str, BiasGrid],
     ) -> None:
         super().__init__()
+        self._biases = dict(biases)
         self.module = module
         self._activations = dict(activations)
         self._weights = dict(weights)
@@ -115,9 +120,15 @@ class QuantizedModule(torch.nn.Module):
         return rounded
 
     def _rounded_weights(self) -> dict[str, Tensor]:
-        return {
+        rounded = {
             name: _Rounded.apply(
                 self.module.parameter(name), self._scale(name), 0, -grid.largest, grid.largest, grid.axis
             )
             for name, grid in self._weights.items()
         }
+        for name, grid in self._biases.items():
+            # So fine that its scale learns nothing from it, and yet coarse enough to be seen in the layers after it.
+            step = (self._scale(grid.activation) * self._scale(grid.weight)).detach()
+            bias = self.module.parameter(name)
+            rounded[name] = bias + (torch.round(bias / step) * step - bias).detach()
+        return rounded

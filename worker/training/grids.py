@@ -27,6 +27,14 @@ class ActivationGrid:
 
 
 @dataclass(frozen=True)
+class BiasGrid:
+    """The integers of a bias are of 32 bits, and their scale the product of those of these two tensors."""
+
+    activation: str
+    weight: str
+
+
+@dataclass(frozen=True)
 class WeightGrid:
     """The integers of a weight: -`largest` to `largest`, of `scales`, `(channels,)` along `axis` or `(1,)` for all."""
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from worker.training.distill import Distillation
 from worker.training.fake_quant import QuantizedModule
-from worker.training.grids import ActivationGrid, WeightGrid
+from worker.training.grids import ActivationGrid, BiasGrid, WeightGrid
 from worker.training.history import Now, Samples, Schedule, Trained
 from worker.training.losses import Loss
 from worker.training.onnx_to_torch import OnnxModule
@@ -31,7 +31,7 @@ class Learned:
 
 
 class Session:
-    """What is trained: the FP32 graph `model`, its weights in memory, rounded to `activations` and `weights`.
+    """What is trained: the FP32 graph `model`, its weights in memory, rounded to `activations`, `weights` and `biases`.
 
     `trainable` names the initializers that change; `teacher` answers as is to be learned. The position of an output of
     class scores is `classes`, and `are_probabilities` where these are no logits. Raises `UnsupportedOperator`.
@@ -42,6 +42,7 @@ class Session:
         model: onnx.ModelProto,
         activations: Mapping[str, ActivationGrid],
         weights: Mapping[str, WeightGrid],
+        biases: Mapping[str, BiasGrid],
         trainable: Sequence[str],
         teacher: Answer,
         samples: Samples,
@@ -51,7 +52,7 @@ class Session:
         threads: int,
     ) -> None:
         torch.set_num_threads(threads)
-        self._student = QuantizedModule(OnnxModule(model), activations, weights)
+        self._student = QuantizedModule(OnnxModule(model), activations, weights, biases)
         self._trainable = [name for name in trainable if name in self._student.module.initializers]
         self._teacher, self._samples = teacher, samples
         self._loss = Loss(classes, are_probabilities, self._powers())
