@@ -92,6 +92,18 @@ class Rejected(Conflict):
         )
 
 
+class AlreadyQuantized(Conflict):
+    """The method starts from FP32, and the upload is of integers already."""
+
+    def __init__(self, method: str, operators: Sequence[str]) -> None:
+        super().__init__(
+            f"the upload is quantized already: it holds {', '.join(operators)}. Method '{method}' starts from FP32:"
+            " upload the FP32 model that this one was made from. As it is, it can be served, and measured by method"
+            " 'evaluate'",
+            field="method",
+        )
+
+
 class InvalidName(Invalid):
     def __init__(self, field: str, name: str) -> None:
         super().__init__(

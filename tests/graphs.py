@@ -28,6 +28,30 @@ def linear_classifier(*, features: int = 16, classes: int = 4, seed: int = 0) ->
     return _model(graph)
 
 
+def quantized_classifier(*, features: int = 16, classes: int = 4, seed: int = 0) -> onnx.ModelProto:
+    """`linear_classifier` without its bias, as another tool might have quantized it: Q/DQ around the product."""
+    random = np.random.default_rng(seed)
+    weight = random.integers(-127, 128, size=(features, classes)).astype(np.int8)
+    graph = helper.make_graph(
+        [
+            helper.make_node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["x_integer"], name="quantize"),
+            helper.make_node("DequantizeLinear", ["x_integer", "x_scale", "x_zero"], ["x_rounded"], name="dequantize"),
+            helper.make_node("DequantizeLinear", ["weight", "weight_scale"], ["weight_rounded"], name="weights"),
+            helper.make_node("MatMul", ["x_rounded", "weight_rounded"], ["logits"], name="classify"),
+        ],
+        "quantized",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", features])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
+        [
+            numpy_helper.from_array(weight, "weight"),
+            numpy_helper.from_array(np.array(0.01, np.float32), "weight_scale"),
+            numpy_helper.from_array(np.array(0.03, np.float32), "x_scale"),
+            numpy_helper.from_array(np.array(128, np.uint8), "x_zero"),
+        ],
+    )
+    return _model(graph)
+
+
 def convolution(*, seed: int = 0) -> onnx.ModelProto:
     """`image` FLOAT[batch, 3, 8, 8] → `logits` FLOAT[batch, 4], by Conv, Relu, GlobalAveragePool and Gemm."""
     random = np.random.default_rng(seed)

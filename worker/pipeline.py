@@ -16,16 +16,17 @@ from app.engines import ENGINES, LoadedModel
 from app.engines.cpu import this_cpu, usable_cores
 from app.errors import OctetError
 from app.intake.dataset_file import Samples, open_dataset
-from app.registry.evaluations import LayerFigures, Outcome
-from app.registry.methods import Int8Options
+from app.registry.evaluations import Figures, LayerFigures, Outcome
+from app.registry.methods import EVALUATE, Int8Options
 from worker import onnx_files
 from worker.channel import Channel, claim_stdout, end_with_parent
 from worker.evaluation import gate, report
+from worker.evaluation.alone import assess
 from worker.evaluation.budget import Budget, judge
 from worker.evaluation.coverage import Coverage, measure_coverage
 from worker.evaluation.heldout import Comparison, compare
 from worker.evaluation.invariance import Invariance, check_invariance, invariance_rows, varied
-from worker.evaluation.latency import Latencies, is_slower, measure
+from worker.evaluation.latency import Latencies, is_slower, measure, measure_alone
 from worker.evaluation.layers import compare_layers
 from worker.evaluation.portability import Saturation, predict_saturation
 from worker.evaluation.profile import OperatorTime, compare_operators, in_words
@@ -46,6 +47,8 @@ _LATENCY_REQUESTS = 16
 _LAYER_SAMPLES = 16
 _SATURATION_SAMPLES = 32
 
+_NO_DATASET = "no dataset: only latency is measured, on a made-up request; nothing is known of the model's accuracy"
+
 
 def run(spec: JobSpec, folder: Path, progress: Progress, save: Callable[[Path], None] = lambda path: None) -> Outcome:
     """Do the job; raises an `OctetError` whose detail tells the client why it cannot be done.
@@ -56,6 +59,8 @@ def run(spec: JobSpec, folder: Path, progress: Progress, save: Callable[[Path], 
     source = folder / spec.model
     samples = open_dataset(folder / spec.dataset) if spec.dataset is not None else None
     parts = _split(spec, len(samples)) if samples is not None else None
+    if spec.method == EVALUATE.name:
+        return _evaluate(spec, source, samples, parts, progress)
     made = METHODS[spec.method](_task(spec, folder, samples, parts, progress, save))
 
     progress("gate", 0.0)
@@ -87,6 +92,39 @@ def run(spec: JobSpec, folder: Path, progress: Progress, save: Callable[[Path], 
     return _outcome(spec, source, made, parts, measured)
 
 
+def _evaluate(spec: JobSpec, source: Path, samples: Samples | None, parts: Split | None, progress: Progress) -> Outcome:
+    """What the original is by itself."""
+    progress("evaluate", 0.0)
+    original = ENGINES[ENGINE].load(source, intra_op_threads=spec.intra_op_threads)
+    requests = _requests(spec, original, samples, parts)
+    rows = requests if samples is not None else varied(original, requests[0], seed=_seed(spec))
+    invariance = _invariance(original, original, rows)
+    alone, batch = None, None
+    if samples is not None and parts is not None:
+        feeder = Feeder(original.inputs, samples.arrays)
+        batch = _batch(feeder, invariance)
+        heldout = _part(progress, 0.0, _HELDOUT_ENDS)
+        alone = assess(original, feeder, parts.evaluation, samples.labels, batch=batch, progress=heldout)
+    latency = measure_alone(original, requests, progress=_part(progress, _HELDOUT_ENDS, 1.0))
+    return Outcome(
+        artifact=None,
+        engine=ENGINE,
+        verdict=None,
+        batchable=invariance.batchable,
+        samples=alone.samples if alone is not None else 0,
+        original=report.figures_alone(alone, latency),
+        variant=Figures(),
+        report=report.build_alone(
+            _circumstances(spec, parts, batch),
+            notes=[note for note in (_NO_DATASET if samples is None else None, invariance.note) if note is not None],
+            size_bytes=onnx_files.size_bytes(source),
+            alone=alone,
+            latency=latency,
+            batchable=invariance.batchable,
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class _Inside:
     """What is seen of the variant's inner tensors; nothing without samples."""
@@ -110,9 +148,7 @@ class _Measured:
     @property
     def notes(self) -> Iterator[str]:
         if self.comparison is None:
-            yield (
-                "no dataset: only latency is measured, on a made-up request; nothing is known of the variant's accuracy"
-            )
+            yield _NO_DATASET
         if is_slower(self.latencies):
             words = in_words(self.operators)
             yield f"slower than the original on this machine: {self.latencies.speedup:.2f}x" + (
@@ -197,10 +233,14 @@ def _compare(
     progress: Callable[[float], None],
 ) -> tuple[Comparison, int]:
     feeder = Feeder(original.inputs, samples.arrays)
-    # A variant whose answers depend on the batch is judged on what a lone request gets.
-    batch = feeder.fixed_batch or (feeder.natural_batch if invariance.batchable else 1)
+    batch = _batch(feeder, invariance)
     comparison = compare(original, variant, feeder, parts.evaluation, samples.labels, batch=batch, progress=progress)
     return comparison, batch
+
+
+def _batch(feeder: Feeder, invariance: Invariance) -> int:
+    """A model whose answers depend on the batch is judged on what a lone request gets."""
+    return feeder.fixed_batch or (feeder.natural_batch if invariance.batchable else 1)
 
 
 def _look_inside(made: Made, samples: Samples, parts: Split, progress: Callable[[float], None]) -> _Inside:
@@ -221,17 +261,6 @@ def _outcome(spec: JobSpec, source: Path, made: Made, parts: Split | None, measu
     comparison, latencies, inside = measured.comparison, measured.latencies, measured.inside
     budget = Budget(spec.options["max_accuracy_drop"], spec.options["min_speedup"])
     verdict = judge(budget, comparison, latencies)
-    circumstances = report.Circumstances(
-        method=spec.method,
-        options=spec.options,
-        model_digest=spec.model_digest,
-        dataset_name=spec.dataset_name,
-        dataset_digest=spec.dataset_digest,
-        split=parts,
-        cpu=this_cpu(),
-        intra_op_threads=spec.intra_op_threads,
-        batch=measured.batch,
-    )
     return Outcome(
         artifact=made.artifact.name,
         data=made.data.name if made.data is not None else None,
@@ -246,7 +275,7 @@ def _outcome(spec: JobSpec, source: Path, made: Made, parts: Split | None, measu
         layers=list(inside.layers),
         points=list(made.points),
         report=report.build(
-            circumstances,
+            _circumstances(spec, parts, measured.batch),
             facts=made.facts,
             notes=[*made.notes, *verdict.warnings, *measured.notes],
             original_bytes=onnx_files.size_bytes(source),
@@ -266,6 +295,20 @@ def _outcome(spec: JobSpec, source: Path, made: Made, parts: Split | None, measu
                 "portability": inside.saturation.as_json() if inside.saturation is not None else None,
             },
         ),
+    )
+
+
+def _circumstances(spec: JobSpec, parts: Split | None, batch: int | None) -> report.Circumstances:
+    return report.Circumstances(
+        method=spec.method,
+        options=spec.options,
+        model_digest=spec.model_digest,
+        dataset_name=spec.dataset_name,
+        dataset_digest=spec.dataset_digest,
+        split=parts,
+        cpu=this_cpu(),
+        intra_op_threads=spec.intra_op_threads,
+        batch=batch,
     )
 
 

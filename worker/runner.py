@@ -191,12 +191,14 @@ class Runner:
         """Blobs, variant, evaluation and the job's end in one transaction, or none of them."""
         names = [name for name in (outcome.artifact, outcome.data) if name is not None]
         digests = [sha256_of(folder / name) for name in names]
-        artifact = NewArtifact(
-            digest=digests[0],
-            data_digest=digests[1] if outcome.data is not None else None,
-            data_name=outcome.data,
-            size_bytes=sum((folder / name).stat().st_size for name in names),
-        )
+        artifact = None
+        if outcome.artifact is not None:
+            artifact = NewArtifact(
+                digest=digests[0],
+                data_digest=digests[1] if outcome.data is not None else None,
+                data_name=outcome.data,
+                size_bytes=sum((folder / name).stat().st_size for name in names),
+            )
         files = {digest: _second_name(folder / name) for name, digest in zip(names, digests, strict=True)}
         try:
             with deposit(self._database, self._blobs, files) as session:

@@ -35,11 +35,13 @@ class JobRequest(BaseModel):
     )
 
     model: str
-    method: str = Field(description=" · ".join(f"`{row.name}`: {row.summary}" for row in methods.METHODS.values()))
+    method: str = Field(description=" · ".join(f"`{row.name}`: {row.summary}" for row in methods.OFFERED.values()))
     revision: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(default=None, description="Default: the newest.")
     dataset: str | None = Field(default=None, description="Calibrates and evaluates.")
     variant: str | None = Field(default=None, description="The new variant's label. Default: the method's name.")
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Those of the method, which an unknown one is answered with."
+    )
 
 
 class JobView(BaseModel):
@@ -117,14 +119,18 @@ def submit(
     )
 
 
-@routes.post("", status_code=202, summary="Quantize a model")
+@routes.post("", status_code=202, summary="Quantize or evaluate a model", responses={409: {}})
 def create(
     wanted: JobRequest,
     response: Response,
     services: Provided,
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> JobView:
-    """Queues a job that makes one variant. The same `Idempotency-Key` again gives the same job."""
+    """Queues a job that makes one variant, or measures the original.
+
+    The same `Idempotency-Key` again gives the same job. Of an upload that is quantized already, methods that start
+    from FP32 make nothing (409).
+    """
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
     method = methods.find(wanted.method)
     with services.database.writing() as session:

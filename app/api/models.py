@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Path, Response, UploadFile
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.jobs import JobView, submit
 from app.api.services import Provided
@@ -40,6 +40,10 @@ class ModelView(BaseModel):
     opset: int
     inputs: list[TensorView]
     outputs: list[TensorView]
+    quantized: bool = Field(
+        description="The upload holds Q/DQ or integer operators: it is served and evaluated as it is, and methods that"
+        " start from FP32 refuse it."
+    )
     labels: list[str] | None
     default_variant: str
     default_version: int
@@ -57,6 +61,7 @@ class ModelView(BaseModel):
             opset=revision.opset,
             inputs=[TensorView(**spec) for spec in revision.inputs],
             outputs=[TensorView(**spec) for spec in revision.outputs],
+            quantized=bool(methods.quantized_operators(revision.operators)),
             labels=revision.class_names,
             default_variant=default.label,
             default_version=default.version,
@@ -147,10 +152,10 @@ def _new_revision(checked: CheckedModel, class_names: list[str] | None) -> model
 
 
 def _queue(session: Session, revision: Revision, wanted: list[methods.Method], dataset: str) -> None:
-    """A job for each method, but for those whose variant exists or is being made: uploading twice is harmless."""
+    """A job for each method, but for those that were done or are under way: uploading twice is harmless."""
     found = datasets.find(session, dataset) if dataset else None
     for method in wanted:
-        if not jobs.is_taken(session, revision, method.name):
+        if not jobs.is_asked_for(session, revision, method):
             submit(session, revision.model, revision, method, dataset=found)
 
 

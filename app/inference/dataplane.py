@@ -144,8 +144,7 @@ def _served(session: Session, model: Model, variant: Variant) -> Served:
         inputs=tuple(TensorSpec.from_json(spec) for spec in revision.inputs),
         outputs=tuple(TensorSpec.from_json(spec) for spec in revision.outputs),
         class_names=tuple(revision.class_names) if revision.class_names else None,
-        # The original is what answers are compared with, in whatever batch.
-        batchable=variant.label == models.ORIGINAL or variant.batchable is True,
+        batchable=variants.may_share_batches(variant),
     )
 
 

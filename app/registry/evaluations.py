@@ -62,6 +62,7 @@ class PointFigures(BaseModel):
 class Outcome(BaseModel):
     """What a job made: file names are relative to the job's folder.
 
+    Without an `artifact` it made no variant, and only measured the original: its figures and the report are of that.
     `statistics` is what calibration found, to be kept for the next job. `reasons` say in words why the verdict is not
     better. `batchable`: the answer to a sample does not depend on its batch; None where that was not tested.
     `points` are what a search found, in an order of its own. `report` is everything a reader needs to judge and repeat
@@ -70,10 +71,10 @@ class Outcome(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    artifact: str
+    artifact: str | None
     data: str | None = None
     engine: str
-    verdict: str
+    verdict: str | None
     reasons: list[str] = Field(default_factory=list)
     batchable: bool | None = None
     statistics: str | None = None

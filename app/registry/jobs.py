@@ -56,16 +56,20 @@ def submit(
 ) -> Job:
     """Queue a job that will make the variant `label` (the method's name when None) of `revision`.
 
+    Where the method makes none, the job is of the original, and one at a time.
     Raises `Conflict` when the revision has such a variant or a live job for it, `Invalid` for a label that could
     be taken for something else, and what `methods` raises for options and applicability.
     The caller has the model locked (`models.find(for_update=True)`), which keeps two submissions apart.
     """
-    label = checked_label(label or method.name)
+    label = _label(method, label)
     complete = methods.checked_options(method, options)
     methods.check_applicable(method, revision.operators, revision.float_bytes)
     if method.needs_dataset and dataset is None:
         raise Invalid(f"method '{method.name}' calibrates: name a dataset", field="dataset")
-    _check_label_free(session, model, revision, label)
+    if method.makes_variant:
+        _check_label_free(session, model, revision, label)
+    else:
+        _check_not_evaluated_now(session, model, revision)
     job = Job(
         id=uuid.uuid4().hex,
         model=model,
@@ -86,6 +90,16 @@ def submit(
     return job
 
 
+def _label(method: methods.Method, wanted: str | None) -> str:
+    if method.makes_variant:
+        return checked_label(wanted or method.name)
+    if wanted not in (None, models.ORIGINAL):
+        raise Invalid(
+            f"method '{method.name}' makes no variant, but measures the original: leave out `variant`", field="variant"
+        )
+    return models.ORIGINAL
+
+
 def checked_label(label: str) -> str:
     """`label` itself; raises `Invalid` for one that reads as a version or as the upload."""
     names.checked("variant", label)
@@ -99,6 +113,14 @@ def is_taken(session: Session, revision: Revision, label: str) -> bool:
     variant = exists().where(Variant.revision_id == revision.id, Variant.label == label)
     job = exists().where(Job.revision_id == revision.id, Job.label == label, Job.state.in_(LIVE))
     return bool(session.scalar(select(variant | job)))
+
+
+def is_asked_for(session: Session, revision: Revision, method: methods.Method) -> bool:
+    """Whether what `method` does by itself was done for `revision`, or will be."""
+    if method.makes_variant:
+        return is_taken(session, revision, method.name)
+    wanted = (Job.revision_id == revision.id) & (Job.method == method.name) & Job.state.in_((*LIVE, "succeeded"))
+    return bool(session.scalar(select(exists().where(wanted))))
 
 
 def free_label(session: Session, revision: Revision, wanted: str) -> str:
@@ -117,6 +139,16 @@ def _check_label_free(session: Session, model: Model, revision: Revision, label:
             f"revision {revision.number} of '{model.name}' has a variant '{label}', or a job for it; choose another"
             " label with `variant`, or delete it first",
             field="variant",
+        )
+
+
+def _check_not_evaluated_now(session: Session, model: Model, revision: Revision) -> None:
+    query = select(Job.id).where(Job.revision_id == revision.id, Job.label == models.ORIGINAL, Job.state.in_(LIVE))
+    live = session.scalar(query.limit(1))
+    if live is not None:
+        raise Conflict(
+            f"revision {revision.number} of '{model.name}' is being evaluated: wait for job {live}, or cancel it",
+            field="method",
         )
 
 
@@ -248,9 +280,10 @@ def forget_checkpoints(session: Session, digests: Collection[str]) -> None:
     )
 
 
-def succeed(session: Session, lease: Lease, artifact: NewArtifact, outcome: evaluations.Outcome) -> Variant:
+def succeed(session: Session, lease: Lease, artifact: NewArtifact | None, outcome: evaluations.Outcome) -> Variant:
     """Publish what the job made: variant, evaluations, points and the job's end are one transaction.
 
+    Without an artifact there is no new variant: the outcome is what was measured of the original.
     Raises `LeaseLost`, and so publishes nothing, when the job is no longer this worker's or was cancelled.
     """
     job = find(session, lease.job_id)
@@ -266,6 +299,22 @@ def succeed(session: Session, lease: Lease, artifact: NewArtifact, outcome: eval
     )
     if ended is None:
         raise LeaseLost(f"job {lease.job_id} is no longer held")
+    if artifact is None:
+        variant = variants.original_of(session, job.revision)
+        if outcome.batchable is not None:
+            variant.batchable = outcome.batchable
+        _record_original(session, job, outcome, outcome.report)
+    else:
+        variant = _add_variant(session, model, job, artifact, outcome)
+        _record_figures(session, job, variant, outcome)
+        points.record(session, job, outcome.points)
+    ended.variant_id = variant.id
+    return variant
+
+
+def _add_variant(
+    session: Session, model: Model, job: Job, artifact: NewArtifact, outcome: evaluations.Outcome
+) -> Variant:
     variant = Variant(
         model_id=model.id,
         revision=job.revision,
@@ -285,9 +334,6 @@ def succeed(session: Session, lease: Lease, artifact: NewArtifact, outcome: eval
     )
     session.add(variant)
     session.flush()
-    ended.variant_id = variant.id
-    _record_figures(session, job, variant, outcome)
-    points.record(session, job, outcome.points)
     return variant
 
 
@@ -301,8 +347,14 @@ def _record_figures(session: Session, job: Job, variant: Variant, outcome: evalu
         layers=outcome.layers,
         report=outcome.report,
     )
+    # The original is measured beside each variant.
+    shared = {key: outcome.report[key] for key in evaluations.SHARED_SECTIONS if key in outcome.report}
+    _record_original(session, job, outcome, shared)
+
+
+def _record_original(session: Session, job: Job, outcome: evaluations.Outcome, report: Json) -> None:
     original = variants.original_of(session, job.revision)
-    # The original is measured beside each variant; an evaluation on data is not replaced by one without.
+    # An evaluation on data is not replaced by one without.
     if outcome.samples > 0 or original.evaluation is None or original.evaluation.samples == 0:
         evaluations.record(
             session,
@@ -311,7 +363,7 @@ def _record_figures(session: Session, job: Job, variant: Variant, outcome: evalu
             dataset=job.dataset_name,
             samples=outcome.samples,
             layers=[],
-            report={key: outcome.report[key] for key in evaluations.SHARED_SECTIONS if key in outcome.report},
+            report=report,
         )
 
 

@@ -3,19 +3,20 @@
 The worker's table of the same names (`worker.methods`) says how each is done.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.errors import Invalid, NotQuantizable
+from app.errors import AlreadyQuantized, Invalid, NotQuantizable
 
 #: How the range of an activation is found; percentiles say how many of its values, in %, the range holds.
 RangeMethod = Literal["auto", "minmax", "percentile_99.9", "percentile_99.99", "percentile_99.999", "entropy", "mse"]
 
 
-class Options(BaseModel):
-    """What every method understands."""
+class EvaluateOptions(BaseModel):
+    """What every job understands."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -23,6 +24,11 @@ class Options(BaseModel):
         default=2048, description="At most so many held-out samples are evaluated."
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the calibration/evaluation split.")
+
+
+class Options(EvaluateOptions):
+    """What every method that makes a variant understands."""
+
     max_accuracy_drop: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         default=0.01, description="The share of the original's accuracy that may be lost; more, and it is rejected."
     )
@@ -102,7 +108,7 @@ class QatOptions(Int8Options):
     )
     epochs: Annotated[int, Field(ge=1, le=1000)] = Field(default=20, description="Passes over the training samples.")
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        default=1e-3, description="Of the first epochs; it falls to nothing along a cosine."
+        default=2e-4, description="Of the first epochs; it falls to nothing along a cosine."
     )
     batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(default=32, description="Samples in a step.")
     max_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] = Field(
@@ -115,20 +121,28 @@ class Method:
     """A row of the table.
 
     `needs_dataset`: it cannot run without samples. `operators`: the op types it works on; a model with none of
-    them is refused at submission. Empty: any model with FP32 weights.
+    them is refused at submission. Empty: any model with FP32 weights. `takes_quantized`: also of uploads that are
+    quantized already. `makes_variant`: else the job's outcome is the evaluation of the original.
     """
 
     name: str
     summary: str
-    options: type[Options]
+    options: type[EvaluateOptions]
     needs_dataset: bool = False
     operators: frozenset[str] = field(default_factory=frozenset)
+    takes_quantized: bool = False
+    makes_variant: bool = True
 
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("fp16", "half-precision weights, FP32 compute: half the size at the same speed", Fp16Options),
+        Method(
+            "fp16",
+            "half-precision weights, FP32 compute: half the size at the same speed",
+            Fp16Options,
+            takes_quantized=True,
+        ),
         Method(
             "dynamic",
             "dynamic INT8: no dataset needed; for models led by MatMul",
@@ -161,13 +175,33 @@ METHODS: dict[str, Method] = {
 NOT_BUILT_YET = {"qat"}
 
 
+#: No way to a variant, and so not in the table.
+EVALUATE = Method(
+    "evaluate",
+    "the model as it is: measured on a dataset, nothing made smaller",
+    EvaluateOptions,
+    takes_quantized=True,
+    makes_variant=False,
+)
+
+#: All that a job can be asked for.
+OFFERED: dict[str, Method] = {**METHODS, EVALUATE.name: EVALUATE}
+
+
+#: Operators that only models hold which are quantized already, without their domain.
+QUANTIZED_OPERATORS = frozenset({
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger",
+    "ConvInteger", "MatMulNBits",
+})  # fmt: skip
+
+
 def find(name: str) -> Method:
-    """The method called `name`; raises `Invalid` for one that does not exist or is not built yet."""
+    """What is offered as `name`; raises `Invalid` for what is not, or not built yet."""
     if name in NOT_BUILT_YET:
-        raise Invalid(f"method '{name}' is not built yet; there is {', '.join(METHODS)}", field="method")
-    if name not in METHODS:
-        raise Invalid(f"there is no method '{name[:80]}'; there is {', '.join(METHODS)}", field="method")
-    return METHODS[name]
+        raise Invalid(f"method '{name}' is not built yet; there is {', '.join(OFFERED)}", field="method")
+    if name not in OFFERED:
+        raise Invalid(f"there is no method '{name[:80]}'; there is {', '.join(OFFERED)}", field="method")
+    return OFFERED[name]
 
 
 def checked_options(method: Method, options: dict[str, Any]) -> dict[str, Any]:
@@ -184,8 +218,21 @@ def checked_options(method: Method, options: dict[str, Any]) -> dict[str, Any]:
         ) from None
 
 
+def quantized_operators(operators: Collection[str]) -> list[str]:
+    """Those of `operators` that only a quantized model holds, sorted; none for an FP32 one."""
+    return sorted(name for name in operators if name.rpartition("::")[2] in QUANTIZED_OPERATORS)
+
+
 def check_applicable(method: Method, operators: dict[str, int], float_bytes: int) -> None:
-    """Raises `NotQuantizable` when a model made of `operators` (op type → count) gives `method` nothing to do."""
+    """Raises `NotQuantizable` when a model made of `operators` (op type → count) gives `method` nothing to do.
+
+    Raises `AlreadyQuantized` when it is an integer model, and the method starts from FP32.
+    """
+    found = quantized_operators(operators)
+    if found and not method.takes_quantized:
+        raise AlreadyQuantized(method.name, found)
+    if not method.makes_variant:
+        return
     if float_bytes == 0:
         raise NotQuantizable(f"method '{method.name}' works on FP32 weights, and this model holds none")
     if method.operators and not method.operators & operators.keys():

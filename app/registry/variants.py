@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from app.errors import Conflict, Rejected, UnknownVariant
 from app.registry.evaluations import REJECTED
+from app.registry.methods import quantized_operators
 from app.registry.models import ORIGINAL
 from app.registry.names import is_valid
 from app.registry.tables import Model, Revision, Variant, now
@@ -66,6 +67,16 @@ def original_of(session: Session, revision: Revision) -> Variant:
 def may_serve(variant: Variant) -> bool:
     """Whether it kept to its budget, or someone decided that it serves all the same."""
     return variant.verdict != REJECTED or variant.overridden_at is not None
+
+
+def may_share_batches(variant: Variant) -> bool:
+    """Whether requests of several clients may be answered in one batch: their answers do not depend on it.
+
+    Where that was not tested, an FP32 original may: it is what answers are compared with, in whatever batch.
+    """
+    if variant.batchable is not None:
+        return variant.batchable
+    return variant.label == ORIGINAL and not quantized_operators(variant.revision.operators)
 
 
 def check_serves(model: Model, variant: Variant) -> None:

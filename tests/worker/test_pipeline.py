@@ -55,7 +55,7 @@ def _images(samples: int = 96) -> dict[str, NDArray[Any]]:
 
 
 def _run(spec: JobSpec, folder: Path) -> Outcome:
-    return pipeline.run(spec, folder, lambda stage, share: None)
+    return pipeline.run(spec, folder, lambda stage, share, detail=None: None)
 
 
 @pytest.mark.parametrize("method", METHODS)

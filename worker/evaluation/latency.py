@@ -86,6 +86,32 @@ def measure(
     return Latencies(Percentiles.of(table[:, 0]), Percentiles.of(table[:, 1]), speedup, low, high, len(pairs))
 
 
+@dataclass(frozen=True)
+class LatencyAlone:
+    """Of one model, measured beside no other."""
+
+    original_ms: Percentiles
+    requests: int
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure_alone(
+    model: LoadedModel, requests: Sequence[Feeds], *, seconds: float = 3.0, progress: Callable[[float], None]
+) -> LatencyAlone:
+    """Answer `requests` in turn, as many and for as long as `measure` does pairs."""
+    for request in (*requests[:_WARM_UP_RUNS], requests[0]):
+        model.run(request)
+    times: list[float] = []
+    start = time.perf_counter()
+    while _goes_on(len(times), time.perf_counter() - start, seconds):
+        times.append(_timed(model, requests[len(times) % len(requests)]))
+        if len(times) % 16 == 0:
+            progress(min(1.0, max((time.perf_counter() - start) / seconds, len(times) / _MOST_PAIRS)))
+    return LatencyAlone(Percentiles.of(np.array(times)), len(times))
+
+
 def _goes_on(pairs: int, elapsed: float, seconds: float) -> bool:
     if pairs >= _MOST_PAIRS:
         return False

@@ -11,10 +11,11 @@ import onnxruntime
 
 from app.engines.cpu import Cpu
 from app.registry.evaluations import Figures, LayerFigures
+from worker.evaluation.alone import Alone
 from worker.evaluation.budget import PairedTest
 from worker.evaluation.fidelity import finite_or_none
 from worker.evaluation.heldout import Comparison
-from worker.evaluation.latency import Latencies, Percentiles
+from worker.evaluation.latency import Latencies, LatencyAlone, Percentiles
 from worker.evaluation.split import Split
 
 
@@ -61,6 +62,11 @@ def _fidelity_fields(comparison: Comparison) -> dict[str, float | None]:
     }
 
 
+def figures_alone(alone: Alone | None, latency: LatencyAlone) -> Figures:
+    """Of the original, beside no variant."""
+    return Figures(accuracy=alone.accuracy if alone else None, **_latency_fields(latency.original_ms))
+
+
 def _latency_fields(latency: Percentiles) -> dict[str, float]:
     return {f"latency_{name}_ms": value for name, value in asdict(latency).items()}
 
@@ -83,16 +89,7 @@ def build(
     `gate` says what was decided, and `findings`, by section, what else was found out.
     """
     report = {
-        "method": {"name": circumstances.method, "options": dict(circumstances.options), **facts},
-        "model": {"digest": circumstances.model_digest},
-        "dataset": _dataset(circumstances),
-        "machine": circumstances.cpu.as_json(),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-        },
+        **_surroundings(circumstances, facts),
         "size": {
             "original_bytes": original_bytes,
             "variant_bytes": variant_bytes,
@@ -103,8 +100,7 @@ def build(
         "latency": {
             **latencies.as_json(),
             "confidence": 0.95,
-            "intra_op_threads": circumstances.intra_op_threads,
-            "engine": "onnxruntime",
+            **_engine(circumstances),
             "request": "one sample, or one fixed batch of the model; original and variant in turn, in random order",
         },
         **findings,
@@ -113,6 +109,54 @@ def build(
     }
     strict: dict[str, Any] = _strict(report)
     return strict
+
+
+def build_alone(
+    circumstances: Circumstances,
+    *,
+    notes: Sequence[str],
+    size_bytes: int,
+    alone: Alone | None,
+    latency: LatencyAlone,
+    batchable: bool | None,
+) -> dict[str, Any]:
+    """The report of the original, as strict JSON."""
+    quality = None
+    if alone is not None:
+        quality = {"samples": alone.samples, "batch": circumstances.batch, "accuracy": alone.accuracy}
+    report = {
+        **_surroundings(circumstances, {}),
+        "size": {"original_bytes": size_bytes},
+        "quality": quality,
+        "batchable": batchable,
+        "latency": {
+            **latency.as_json(),
+            **_engine(circumstances),
+            "request": "one sample, or one fixed batch of the model",
+        },
+        "notes": [*notes, *(alone.notes if alone else ())],
+    }
+    strict: dict[str, Any] = _strict(report)
+    return strict
+
+
+def _surroundings(circumstances: Circumstances, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "method": {"name": circumstances.method, "options": dict(circumstances.options), **facts},
+        "model": {"digest": circumstances.model_digest},
+        "dataset": _dataset(circumstances),
+        "machine": circumstances.cpu.as_json(),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    }
+
+
+def _engine(circumstances: Circumstances) -> dict[str, Any]:
+    return {"intra_op_threads": circumstances.intra_op_threads, "engine": "onnxruntime"}
 
 
 def _dataset(circumstances: Circumstances) -> dict[str, Any] | None:

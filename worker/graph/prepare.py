@@ -7,6 +7,7 @@ import onnxruntime as ort
 
 from app.engines.onnxruntime import REFUSALS, first_line
 from app.errors import JobFailed, NotQuantizable
+from app.registry.methods import QUANTIZED_OPERATORS
 from worker import onnx_files
 from worker.graph import gemm, interface, opset, pooling
 
@@ -44,14 +45,8 @@ def prepare(source: Path, folder: Path, *, external_above: int = _EXTERNAL_ABOVE
 
 def refuse_quantized(model: onnx.ModelProto) -> None:
     """Raises `NotQuantizable` for an upload that is integer already: its float tensors are not the model's own."""
-    if any(node.op_type in _QUANTIZED for graph in onnx_files.graphs(model) for node in graph.node):
+    if any(node.op_type in QUANTIZED_OPERATORS for graph in onnx_files.graphs(model) for node in graph.node):
         raise NotQuantizable("the upload is quantized already; upload the FP32 model it was made from")
-
-
-_QUANTIZED = {
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger",
-    "ConvInteger", "MatMulNBits",
-}  # fmt: skip
 
 
 def _upgraded(original: onnx.ModelProto, source: Path, folder: Path) -> Path:
