@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from app.engines.cpu import Cpu
-from worker.methods import METHODS, CalibrationSamples, Made, Task
+from worker.methods import METHODS, CalibrationSamples, Made, Progress, Task
 
 Shape = Sequence[int | str | None]
 
@@ -132,8 +132,17 @@ def make(
     *,
     cpu: Cpu = VNNI,
     calibrate: int = 16,
+    labels: NDArray[np.int64] | None = None,
+    point: tuple[str, ...] | None = None,
+    progress: Progress = lambda stage, share, detail=None: None,
     **options: Any,
 ) -> Made:
-    """`method` on the model at `source`, made beside it; the first `calibrate` samples of `arrays` calibrate."""
-    samples = CalibrationSamples(arrays, np.arange(calibrate)) if arrays is not None else None
-    return METHODS[method](Task(source, source.parent, options, cpu, samples, lambda stage, share: None))
+    """`method` on the model at `source`, made beside it; the first `calibrate` samples of `arrays` calibrate.
+
+    All of them may be searched and trained on.
+    """
+    samples = None
+    if arrays is not None:
+        every = np.arange(len(next(iter(arrays.values()))))
+        samples = CalibrationSamples(arrays, every[:calibrate], development=every, labels=labels)
+    return METHODS[method](Task(source, source.parent, options, cpu, samples, progress, point=point))
