@@ -145,6 +145,7 @@ def _new_revision(checked: CheckedModel, class_names: list[str] | None) -> model
         inputs=[spec.as_json() for spec in checked.inputs],
         outputs=[spec.as_json() for spec in checked.outputs],
         operators=checked.operators,
+        operator_nodes=checked.operator_nodes,
         float_bytes=checked.float_bytes,
         class_names=class_names,
         engine=DEFAULT_ENGINE,

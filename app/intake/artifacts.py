@@ -25,8 +25,8 @@ class CheckedModel:
     `path` is the `.onnx`; `data_path` its one external-data file, for models over the size of a protobuf only.
     `digest` identifies the upload's content (sha256, hex): that of `path` where there is no data file, else one
     made of `file_digest` and `data_digest`. `size_bytes` counts both files. `operators` counts op types over
-    all graphs and functions, those outside the standard domains as `domain::Op`. `float_bytes` is how much of
-    the model is FP32 weights: what quantization can shrink.
+    all graphs and functions, those outside the standard domains as `domain::Op`; `operator_nodes` names the first
+    node of each. `float_bytes` is how much of the model is FP32 weights: what quantization can shrink.
     """
 
     path: Path
@@ -40,6 +40,7 @@ class CheckedModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     operators: dict[str, int]
+    operator_nodes: dict[str, str]
     float_bytes: int
 
     def as_json(self) -> dict[str, Any]:

@@ -42,6 +42,9 @@ _DATATYPES: dict[int, str] = {
 #: What ONNX's C++ code raises for a model that it finds fault with.
 _FAULTS = (ValidationError, InferenceError, RuntimeError, ValueError, TypeError, IndexError)
 
+#: Names of nodes are for people, and may be of any length.
+_LONGEST_NODE_NAME = 200
+
 Function = tuple[str, str, str]
 
 
@@ -50,6 +53,8 @@ class OperatorCounter:
 
     def __init__(self, functions: Iterable[FunctionProto]) -> None:
         self.operators: Counter[str] = Counter()
+        #: The first node of each operator: its name or, where it has none, its first output's.
+        self.nodes: dict[str, str] = {}
         self._functions: set[Function] = set()
         for function in functions:
             key = (_domain(function.domain), function.name, function.overload)
@@ -79,8 +84,9 @@ class OperatorCounter:
                 " operator as a function of the model"
             )
         self._nodes[caller] += 1
-        standard = node.domain in STANDARD_DOMAINS
-        self.operators[node.op_type if standard else f"{node.domain}::{node.op_type}"] += 1
+        operator = node.op_type if node.domain in STANDARD_DOMAINS else f"{node.domain}::{node.op_type}"
+        self.operators[operator] += 1
+        self.nodes.setdefault(operator, str(node.name or next(iter(node.output), ""))[:_LONGEST_NODE_NAME])
 
     def check_unfolding(self) -> None:
         """Raise when functions call themselves, or the model with all calls inlined is out of bounds."""

@@ -86,6 +86,7 @@ def _checked(source: Path, locate: Locate, folder: Path, limits: Limits) -> Chec
         inputs=inputs,
         outputs=onnx_graph.output_specs(outputs, model),
         operators=dict(sorted(operators.operators.items())),
+        operator_nodes=operators.nodes,
         float_bytes=float_bytes,
     )
 

@@ -63,7 +63,7 @@ def submit(
     """
     label = _label(method, label)
     complete = methods.checked_options(method, options)
-    methods.check_applicable(method, revision.operators, revision.float_bytes)
+    methods.check_applicable(method, revision.operators, revision.float_bytes, revision.operator_nodes)
     if method.needs_dataset and dataset is None:
         raise Invalid(f"method '{method.name}' calibrates: name a dataset", field="dataset")
     if method.makes_variant:

@@ -3,13 +3,15 @@
 The worker's table of the same names (`worker.methods`) says how each is done.
 """
 
-from collections.abc import Collection
+import importlib.util
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import AlreadyQuantized, Invalid, NotQuantizable
+from app.registry.trainable import TRAINABLE_OPERATORS
 
 #: How the range of an activation is found; percentiles say how many of its values, in %, the range holds.
 RangeMethod = Literal["auto", "minmax", "percentile_99.9", "percentile_99.99", "percentile_99.999", "entropy", "mse"]
@@ -122,7 +124,8 @@ class Method:
 
     `needs_dataset`: it cannot run without samples. `operators`: the op types it works on; a model with none of
     them is refused at submission. Empty: any model with FP32 weights. `takes_quantized`: also of uploads that are
-    quantized already. `makes_variant`: else the job's outcome is the evaluation of the original.
+    quantized already. `makes_variant`: else the job's outcome is the evaluation of the original. `trains`: it needs
+    torch, and a model of operators that can be trained through.
     """
 
     name: str
@@ -132,6 +135,7 @@ class Method:
     operators: frozenset[str] = field(default_factory=frozenset)
     takes_quantized: bool = False
     makes_variant: bool = True
+    trains: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -164,6 +168,14 @@ METHODS: dict[str, Method] = {
             operators=frozenset({"Conv", "MatMul", "Gemm"}),
         ),
         Method(
+            "qat",
+            "INT8 whose weights and scales are trained on a dataset: where static INT8 loses too much",
+            QatOptions,
+            needs_dataset=True,
+            operators=frozenset({"Conv", "MatMul", "Gemm"}),
+            trains=True,
+        ),
+        Method(
             "int4",
             "4-bit weights in blocks: the smallest; for models led by MatMul, better with a dataset",
             Int4Options,
@@ -171,8 +183,6 @@ METHODS: dict[str, Method] = {
         ),
     )
 }
-
-NOT_BUILT_YET = {"qat"}
 
 
 #: No way to a variant, and so not in the table.
@@ -196,9 +206,7 @@ QUANTIZED_OPERATORS = frozenset({
 
 
 def find(name: str) -> Method:
-    """What is offered as `name`; raises `Invalid` for what is not, or not built yet."""
-    if name in NOT_BUILT_YET:
-        raise Invalid(f"method '{name}' is not built yet; there is {', '.join(OFFERED)}", field="method")
+    """What is offered as `name`; raises `Invalid` for what is not."""
     if name not in OFFERED:
         raise Invalid(f"there is no method '{name[:80]}'; there is {', '.join(OFFERED)}", field="method")
     return OFFERED[name]
@@ -223,10 +231,13 @@ def quantized_operators(operators: Collection[str]) -> list[str]:
     return sorted(name for name in operators if name.rpartition("::")[2] in QUANTIZED_OPERATORS)
 
 
-def check_applicable(method: Method, operators: dict[str, int], float_bytes: int) -> None:
+def check_applicable(
+    method: Method, operators: dict[str, int], float_bytes: int, nodes: Mapping[str, str] | None = None
+) -> None:
     """Raises `NotQuantizable` when a model made of `operators` (op type → count) gives `method` nothing to do.
 
-    Raises `AlreadyQuantized` when it is an integer model, and the method starts from FP32.
+    Raises `AlreadyQuantized` when it is an integer model, and the method starts from FP32; and `Invalid` when the
+    method needs what is not installed. `nodes` names the first node of each operator, where that is known.
     """
     found = quantized_operators(operators)
     if found and not method.takes_quantized:
@@ -240,3 +251,27 @@ def check_applicable(method: Method, operators: dict[str, int], float_bytes: int
             f"method '{method.name}' works on {', '.join(sorted(method.operators))}, and this model has none of them;"
             f" it is made of {', '.join(sorted(operators)[:12]) or 'no operator at all'}"
         )
+    if method.trains:
+        _check_trainable(method, operators, nodes or {})
+
+
+def _check_trainable(method: Method, operators: Collection[str], nodes: Mapping[str, str]) -> None:
+    # Looked for and not imported: the gateway trains nothing.
+    if importlib.util.find_spec("torch") is None:
+        raise Invalid(
+            f"method '{method.name}' trains with torch, which is not installed: pip install 'octet[qat]'",
+            field="method",
+        )
+    for name in sorted(operators):
+        if name not in TRAINABLE_OPERATORS and not _is_function(name):
+            node = f" (node '{nodes[name]}')" if nodes.get(name) else ""
+            raise NotQuantizable(
+                f"method '{method.name}' does not know how to train through operator '{name}'{node};"
+                " methods 'int8' and 'mixed' take any"
+            )
+
+
+def _is_function(name: str) -> bool:
+    """Whether `name` is a function of the model's own, what it is made of being counted by itself."""
+    domain, separator, _ = name.rpartition("::")
+    return bool(separator) and domain != "com.microsoft"

@@ -29,6 +29,7 @@ class NewRevision:
     inputs: list[Json]
     outputs: list[Json]
     operators: dict[str, int]
+    operator_nodes: dict[str, str]
     float_bytes: int
     class_names: list[str] | None
     engine: str
@@ -94,6 +95,7 @@ def register(session: Session, name: str, new: NewRevision) -> tuple[Revision, b
         inputs=new.inputs,
         outputs=new.outputs,
         operators=new.operators,
+        operator_nodes=new.operator_nodes,
         float_bytes=new.float_bytes,
         class_names=new.class_names,
     )

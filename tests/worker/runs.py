@@ -35,6 +35,7 @@ def submitted(
         inputs=[],
         outputs=[],
         operators={"Gemm": 1},
+        operator_nodes={"Gemm": "classify"},
         float_bytes=40,
         class_names=None,
         engine="onnxruntime",

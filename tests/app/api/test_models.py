@@ -138,7 +138,7 @@ def test_the_original_and_the_default_are_not_deleted(client: TestClient) -> Non
         ({"name": "m", "labels": '{"a": 1}'}, 422, "labels", "list"),
         ({"name": "m", "dataset": "nowhere"}, 404, "dataset", "nowhere"),
         ({"name": "m", "quantize": "int3"}, 422, "method", "fp16"),
-        ({"name": "m", "quantize": "qat"}, 422, "method", "not built yet"),
+        ({"name": "m", "quantize": "int8,bogus"}, 422, "method", "evaluate"),
         ({"name": "m", "quantize": "fp16,int8"}, 422, "dataset", "calibrates"),
     ],
 )

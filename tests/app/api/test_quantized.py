@@ -58,7 +58,7 @@ def test_it_is_recognised_and_served_as_it_is(client: TestClient, settings: Sett
     assert upload_model(client, name="plain").json()["quantized"] is False
 
 
-@pytest.mark.parametrize("method", ["int8", "dynamic", "int4", "mixed"])
+@pytest.mark.parametrize("method", ["int8", "dynamic", "int4", "mixed", "qat"])
 def test_what_starts_from_fp32_is_refused_with_what_would_be_right(client: TestClient, kept: Kept, method: str) -> None:
     upload_dataset(client)
     upload_model(client, QUANTIZED)

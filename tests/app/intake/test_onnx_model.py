@@ -69,6 +69,7 @@ def test_a_model_is_kept_byte_for_byte_and_described(room: Room) -> None:
     assert checked.inputs == (TensorSpec("image", "FP32", (-1, 3, 8, 8)),)
     assert checked.outputs == (TensorSpec("logits", "FP32", (-1, 4)),)
     assert checked.operators == {"Conv": 1, "Flatten": 1, "Gemm": 1, "GlobalAveragePool": 1, "Relu": 1}
+    assert checked.operator_nodes.items() >= {"Conv": "conv", "Gemm": "classify"}.items()
     assert checked.float_bytes == 4 * (8 * 3 * 3 * 3 + 8 * 4)
 
 
@@ -124,6 +125,16 @@ def test_operators_and_weights_are_counted_in_subgraphs_and_functions(room: Room
     assert checked.float_bytes == 16
     room.clear()
     assert room.model("m.onnx", nested_ifs(3).SerializeToString()).operators == {"Identity": 4, "If": 3}
+
+
+def test_the_first_node_of_each_operator_is_named_by_its_output_if_need_be(room: Room) -> None:
+    model = graphs.two_token_inputs()
+    model.graph.node.append(helper.make_node("Identity", ["embedding"], ["second"], name="late"))
+    model.graph.node.insert(0, helper.make_node("Identity", ["ids"], ["first"], name="n" * 500))
+    checked = room.model("m.onnx", model.SerializeToString())
+    nodes = checked.operator_nodes
+    assert nodes.keys() == checked.operators.keys()
+    assert (nodes["Gather"], nodes["Cast"], nodes["Identity"]) == ("embed", "kept", "n" * 200)
 
 
 def test_contributed_operators_of_the_runtime_are_accepted(room: Room) -> None:

@@ -23,6 +23,7 @@ def new_revision(**changes: object) -> models.NewRevision:
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
         "operators": {"Gemm": 1},
+        "operator_nodes": {"Gemm": "classify"},
         "float_bytes": 40,
         "class_names": None,
         "engine": "onnxruntime",

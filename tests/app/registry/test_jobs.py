@@ -322,9 +322,36 @@ def test_a_wrong_option_is_named(method: str, options: dict[str, object], words:
         methods.checked_options(methods.find(method), options)
 
 
-def test_a_method_of_a_later_day_says_so() -> None:
-    with pytest.raises(Invalid, match="not built yet"):
-        methods.find("qat")
+def with_torch(monkeypatch: pytest.MonkeyPatch, *, installed: bool = True) -> None:
+    """As if torch were installed, or were not."""
+    found = object() if installed else None
+    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda name: found if name == "torch" else None)
+
+
+def test_training_without_torch_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_torch(monkeypatch, installed=False)
+    with pytest.raises(Invalid, match=r"pip install 'octet\[qat\]'"):
+        methods.check_applicable(methods.find("qat"), {"Gemm": 1}, 100)
+    methods.check_applicable(methods.find("int8"), {"Gemm": 1}, 100)
+
+
+def test_training_names_the_operator_that_it_does_not_know_and_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_torch(monkeypatch)
+    qat = methods.find("qat")
+    for nodes, words in (({"LSTM": "rnn"}, r"'LSTM' \(node 'rnn'\);"), ({"LSTM": ""}, "'LSTM';"), (None, "'LSTM';")):
+        with pytest.raises(NotQuantizable, match=words):
+            methods.check_applicable(qat, {"Gemm": 1, "LSTM": 2, "Relu": 1}, 100, nodes)
+    with pytest.raises(NotQuantizable, match=r"'com\.microsoft::Attention'"):
+        methods.check_applicable(qat, {"Gemm": 1, "com.microsoft::Attention": 1}, 100)
+    with pytest.raises(NotQuantizable, match="Conv, Gemm, MatMul"):
+        methods.check_applicable(qat, {"Relu": 1}, 100)
+
+
+def test_what_can_be_trained_through_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function of the model's own is what it is made of, and that is counted too."""
+    with_torch(monkeypatch)
+    operators = {"Conv": 1, "Relu": 2, "Constant": 1, "com.microsoft::Gelu": 1, "my.layers::Block": 3}
+    methods.check_applicable(methods.find("qat"), operators, 100, {"Conv": "conv"})
 
 
 def test_a_model_with_a_live_job_is_not_deleted(database: Database, submit: Submit) -> None:
