@@ -57,7 +57,7 @@ def _conv_transpose(
         output_shape = [size * stride for size, stride in zip(x.shape[2:], strides, strict=True)]
     if output_shape is not None:
         wanted = output_shape[-spatial:]
-        totals = [size + more - out for size, more, out in zip(full.shape[2:], extra, wanted, strict=True)]
+        totals = [max(0, size + more - out) for size, more, out in zip(full.shape[2:], extra, wanted, strict=True)]
         sides = halves(totals, more_at_end=auto_pad == "SAME_UPPER")
     else:
         sides = padding(x.shape[2:], [1] * spatial, strides, auto_pad, pads)

@@ -21,7 +21,7 @@ _Coordinates = Callable[[_Positions, np.float32, int, int], _Positions]
 
 def _resize(
     x: Tensor,
-    roi: Tensor | None = None,
+    roi: Floats | None = None,
     scales: Floats | None = None,
     sizes: Ints | None = None,
     *,
