@@ -1,6 +1,7 @@
 """The lines by which a job's child process tells its parent how it goes; and its end when the parent is gone."""
 
 import json
+import math
 import os
 import sys
 import threading
@@ -32,7 +33,7 @@ class Channel:
         self._progress = max(self._progress, min(1.0, progress))
         is_new = stage != self._stage
         if detail is not None or is_new:
-            self._detail = detail
+            self._detail = _finite(detail)
         now = time.monotonic()
         self._stage = stage
         if is_new or now - self._sent_at >= _EVERY_SECONDS:
@@ -46,6 +47,15 @@ class Channel:
 
     def send(self, message: dict[str, Any]) -> None:
         self._sink.write(json.dumps(message, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """`value` as JSON can hold it: a loss that is not a number is null, and no reason for the job to fail."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def claim_stdout() -> Channel:

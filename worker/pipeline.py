@@ -39,6 +39,10 @@ ENGINE = "onnxruntime"
 
 # The share of a job at which each stage begins; the next one's is where it ends.
 _BEGINS: dict[str, float] = {"prepare": 0.0, "calibrate": 0.05, "quantize": 0.3, "gate": 0.4, "evaluate": 0.45}
+# Of methods that have a stage of their own, which takes most of the time.
+_LONG_STAGES: dict[str, str] = {"mixed": "search", "qat": "train"}
+_BEGINS_AROUND: dict[str, float] = {"prepare": 0.0, "calibrate": 0.02, "quantize": 0.1, "gate": 0.85, "evaluate": 0.87}
+_LONG_BEGINS = 0.15
 
 # The parts of evaluation, as shares of it.
 _HELDOUT_ENDS, _LATENCY_ENDS = 0.6, 0.9
@@ -312,10 +316,14 @@ def _circumstances(spec: JobSpec, parts: Split | None, batch: int | None) -> rep
     )
 
 
-def _overall(channel: Channel) -> Progress:
+def _overall(channel: Channel, method: str) -> Progress:
     """A stage's own share → the job's."""
-    begins = [*_BEGINS.values(), 1.0]
-    spans = {stage: (begins[i], begins[i + 1]) for i, stage in enumerate(_BEGINS)}
+    long = _LONG_STAGES.get(method)
+    begins = _BEGINS if long is None else {**_BEGINS_AROUND, long: _LONG_BEGINS}
+    stages = sorted(begins, key=lambda stage: begins[stage])
+    spans = {
+        stage: (begins[stage], end) for stage, end in zip(stages, [*sorted(begins.values())[1:], 1.0], strict=True)
+    }
 
     def progress(stage: Stage, share: float, detail: Mapping[str, Any] | None = None, /) -> None:
         begin, end = spans[stage]
@@ -337,7 +345,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 def main(folder: Path, channel: Channel) -> int:
     """Do the job in `folder`, tell how it ends, and return the exit code."""
     try:
-        outcome = run(JobSpec.read(folder), folder, _overall(channel), lambda path: channel.checkpoint(path.name))
+        spec = JobSpec.read(folder)
+        outcome = run(spec, folder, _overall(channel, spec.method), lambda path: channel.checkpoint(path.name))
     except OctetError as error:
         channel.send({"error": error.detail})
     except Exception as error:  # noqa: BLE001 - the last handler: the parent must hear of anything

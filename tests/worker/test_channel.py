@@ -70,6 +70,12 @@ def test_a_checkpoint_is_announced_at_once_by_its_name() -> None:
     assert lines.messages == [{"checkpoint": "weights.bin"}] * 2
 
 
+def test_a_figure_of_a_detail_that_is_not_a_number_is_null() -> None:
+    lines = _Lines()
+    Channel(lines).progress("train", 0.1, {"loss": float("nan"), "best": {"sqnr": [float("inf"), 1.5]}, "epoch": 3})
+    assert lines.messages[0]["detail"] == {"loss": None, "best": {"sqnr": [None, 1.5]}, "epoch": 3}
+
+
 def test_a_message_that_is_not_strict_json_is_an_error() -> None:
     with pytest.raises(ValueError, match="JSON"):
         Channel(_Lines()).send({"value": float("nan")})

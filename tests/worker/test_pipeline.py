@@ -356,3 +356,24 @@ def test_the_smallest_and_dullest_datasets_still_make_a_variant(tmp_path: Path, 
     outcome = _run(_lay_out(tmp_path, "int8", models.classifier(), {"x": x}), tmp_path)
     assert outcome.samples == samples - samples // 2
     assert outcome.verdict in {"accepted", "rejected"}
+
+
+@pytest.mark.parametrize(
+    ("method", "long"), [*((method, None) for method in METHODS), ("mixed", "search"), ("qat", "train")]
+)
+def test_progress_of_every_stage_is_that_of_the_job_and_never_goes_back(method: str, long: str | None) -> None:
+    stages: list[Any] = [*_STAGES[:3], *([long] if long else []), *_STAGES[3:]]
+    lines = _Lines()
+    channel = Channel(lines)
+    told = pipeline._overall(channel, method)
+    for stage in stages:
+        told(stage, 0.0)
+        begun = lines.messages[-1]["progress"]
+        told(stage, 0.5, {"text": "half"})
+        told(stage, 1.0)
+        channel.progress(f"after {stage}", 0.0)
+        assert lines.messages[-1]["progress"] > begun
+    shares = [message["progress"] for message in lines.messages]
+    assert shares[0] == 0.0
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
