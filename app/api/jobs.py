@@ -31,13 +31,22 @@ class JobRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"model": "resnet20", "method": "int8", "dataset": "cifar10", "options": {}}]},
+        json_schema_extra={
+            "examples": [
+                {"model": "resnet20", "method": "int8", "dataset": "cifar10", "options": {}},
+                {"model": "resnet20", "method": "mixed", "dataset": "cifar10", "options": {"max_accuracy_drop": 0.002}},
+                {"model": "resnet20", "method": "mixed", "options": {"point": "5f0c9a52e1d94f6b8a4c2b7d3e6f1a08"}},
+                {"model": "resnet20", "method": "evaluate", "dataset": "cifar10"},
+            ]
+        },
     )
 
     model: str
     method: str = Field(description=" · ".join(f"`{row.name}`: {row.summary}" for row in methods.OFFERED.values()))
     revision: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(default=None, description="Default: the newest.")
-    dataset: str | None = Field(default=None, description="Calibrates and evaluates.")
+    dataset: str | None = Field(
+        default=None, description="Calibrates and evaluates. Default: none, or that of the search for `options.point`."
+    )
     variant: str | None = Field(default=None, description="The new variant's label. Default: the method's name.")
     options: dict[str, Any] = Field(
         default_factory=dict, description="Those of the method, which an unknown one is answered with."
@@ -50,7 +59,7 @@ class JobView(BaseModel):
     id: str
     model: str
     revision: int
-    variant: str
+    variant: str = Field(description="The label of what is made; `original` where a job makes nothing but measures.")
     version: int | None = Field(description="Known once the job has succeeded.")
     method: str
     options: dict[str, Any]

@@ -35,7 +35,7 @@ def upload(
     name: Annotated[str | None, typer.Option(help="Its name.  [default: the file's]")] = None,
     kind: Annotated[Kind, typer.Option(help="`auto` goes by the file's ending and content.")] = Kind.auto,
     dataset: Annotated[str, typer.Option(help="Dataset for the jobs of --quantize.")] = "",
-    quantize: Annotated[str, typer.Option(help="Methods, separated by commas: fp16,dynamic,int8.")] = "",
+    quantize: Annotated[str, typer.Option(help="Methods, separated by commas, such as fp16,dynamic,int8.")] = "",
     labels: Annotated[Path | None, typer.Option(exists=True, help="Class names: a JSON list, or one a line.")] = None,
     preprocess: Annotated[str, typer.Option(help="JSON: how images or columns become arrays.")] = "",
     url: Url = LOCAL,
@@ -86,14 +86,14 @@ def _arrays(dataset: dict[str, Any]) -> str:
 
 def quantize(
     model: Annotated[str, typer.Argument(help="A model's name.")],
-    methods: Annotated[list[str], typer.Argument(help="fp16, dynamic, int8.")],
+    methods: Annotated[list[str], typer.Argument(help="fp16, dynamic, int8, int4, mixed, qat; or evaluate.")],
     dataset: Annotated[str | None, typer.Option(help="Calibrates and evaluates.")] = None,
     variant: Annotated[str | None, typer.Option(help="The variant's label.  [default: the method]")] = None,
     option: Annotated[list[str] | None, typer.Option(help="An option of the method: key=value.")] = None,
     wait: Annotated[bool, typer.Option(help="Show the progress until the jobs have ended.")] = True,
     url: Url = LOCAL,
 ) -> None:
-    """Make variants of a model."""
+    """Make variants of a model, or evaluate it as it is."""
     if variant is not None and len(methods) > 1:
         raise typer.BadParameter("one label cannot name the variants of several methods", param_hint="--variant")
     with connect(url) as connection:
