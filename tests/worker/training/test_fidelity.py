@@ -8,7 +8,6 @@ import pytest
 from onnx import helper
 
 from app.errors import JobFailed
-from tests.conftest import missing
 from tests.worker import models
 
 torch = pytest.importorskip("torch")
@@ -18,6 +17,7 @@ from worker.training import ops  # noqa: E402
 from worker.training.fidelity import check_fidelity, first_difference, relative_error  # noqa: E402
 from worker.training.onnx_to_torch import OnnxModule  # noqa: E402
 
+_EXAMPLES = Path(__file__).parents[3] / "examples"
 _MODELS = Path(__file__).parents[4] / "shared" / "models"
 _FEEDS = {"x": models.normal(4, 3, 8, 8, seed=9)}
 
@@ -97,11 +97,19 @@ def test_integers_are_equal_or_wrong() -> None:
     assert relative_error(np.array([1, 2], np.int32), np.array([1, 2])) == float("inf")
 
 
+def test_the_example_that_ships(tmp_path: Path) -> None:
+    source = _EXAMPLES / "resnet20.onnx"
+    with np.load(_EXAMPLES / "cifar10_512.npz") as arrays:
+        batches = [{"input": arrays["input"][:8]}]
+    path = prepare(source, tmp_path)
+    assert check_fidelity(path, OnnxModule(onnx.load(path)), batches, threads=1) < 1e-5
+
+
 @pytest.mark.parametrize("name", ["cifar10_resnet20", "cifar10_mobilenetv2", "cifar10_mobilenetv3", "minilm"])
 def test_real_models(tmp_path: Path, name: str) -> None:
     source = _MODELS / f"{name}.onnx"
     if not source.exists():
-        missing(f"{name} in ../shared/models")
+        pytest.skip(f"{name} is not at hand")
     with np.load(_MODELS / ("stsb_dev.npz" if name == "minilm" else "cifar10_2000.npz")) as arrays:
         inputs = [argument.name for argument in onnx.load(source, load_external_data=False).graph.input]
         batches = [{each: arrays[each][start : start + size] for each in inputs} for start, size in ((0, 8), (8, 3))]
