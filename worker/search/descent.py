@@ -2,7 +2,8 @@
 
 Groups are ordered by the damage that each millisecond of theirs costs. The shortest beginning of that order that has
 to stay in FP32 is found by bisection; then one sweep gives back to INT8 what turns out not to need it, since damages do
-not add up. Wherever time ends, what was best until then is the answer.
+not add up. Where no beginning will do, the sweep starts from all groups in FP32. Wherever time ends, what was best
+until then is the answer.
 """
 
 import math
@@ -47,7 +48,7 @@ def _noise(trial: Trial) -> float:
 
 def in_order(sensitivities: Sequence[Sensitivity]) -> list[str]:
     """Names of groups, first those that are most worth staying in FP32: what saves no time, then by damage for time."""
-    ordered = sorted(sensitivities, key=lambda one: (-one.damage_per_ms, one.saved_ms if one.saved_ms <= 0.0 else 0.0))
+    ordered = sorted(sensitivities, key=lambda one: (one.damage_per_ms, one.damage or 0.0), reverse=True)
     return [one.group.name for one in ordered]
 
 
@@ -64,7 +65,13 @@ def search(sensitivities: Sequence[Sensitivity], always: Kept, goal: Goal, trial
     if 0 < useless < len(order):
         prefix(useless)
     _bisect(len(order), goal, prefix)
-    _sweep(sorted(order, key=lambda name: -by_name[name].saved_ms), always, goal, trials)
+    best = goal.best(trials.made.values())
+    if best.drop <= goal.max_accuracy_drop:
+        by_time = sorted(best.kept - always, key=lambda name: -by_name[name].saved_ms)
+        _give_back(by_time, best.kept, best.speedup, goal, trials)
+    else:
+        # No beginning of the order will do. From the other side: all in FP32, which surely does.
+        _give_back(order[::-1], always | frozenset(order), 0.0, goal, trials)
     for eighths in (4, 2, 6, 1, 3):
         # Points for those who weigh speed and accuracy otherwise.
         prefix(len(order) * eighths // 8)
@@ -92,16 +99,11 @@ def _bisect(groups: int, goal: Goal, prefix: Callable[[int], Trial | None]) -> N
             too_short = length
 
 
-def _sweep(candidates: Sequence[str], always: Kept, goal: Goal, trials: Trials) -> None:
-    """Once each, try to give the groups that the best trial keeps in FP32 back to INT8, those that save most first."""
-    best = goal.best(trials.made.values())
+def _give_back(candidates: Sequence[str], kept: Kept, speedup: float, goal: Goal, trials: Trials) -> None:
+    """Once each, try to give `candidates` back to INT8, and go on from what keeps the accuracy and is faster."""
     for name in candidates:
-        if name not in best.kept - always:
-            continue
-        tried = trials.trial(best.kept - {name})
+        tried = trials.trial(kept - {name})
         if tried is None:
             return
-        if tried.drop <= max(goal.max_accuracy_drop, best.drop if not goal.is_met(best) else 0.0) and (
-            tried.speedup > best.speedup
-        ):
-            best = tried
+        if tried.drop <= goal.max_accuracy_drop and tried.speedup > speedup:
+            kept, speedup = tried.kept, tried.speedup

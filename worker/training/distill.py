@@ -23,7 +23,7 @@ from worker.training.losses import Loss
 _SCALE_RATE = 1.0
 
 # Epochs without a better one after which no more comes, as a share of all, and at least so many.
-_PATIENCE_SHARE, _LEAST_PATIENCE = 0.4, 3
+_PATIENCE_SHARE, _LEAST_PATIENCE = 0.6, 3
 
 _GRADIENT_NORM = 1.0
 

@@ -100,6 +100,17 @@ def test_where_nothing_meets_the_budget_the_least_loss_is_the_answer() -> None:
     assert best.drop == 0.25
 
 
+def test_groups_that_harm_together_are_found_where_no_beginning_of_the_order_will_do() -> None:
+    groups = _groups((0.3, 1, 2), (0.4, 1, 2), (0.001, 20, 1), (0.5, 20, 1))
+    # g2 does less damage for its time than g3, and g3 than the others: only g2 may be in INT8.
+    best, _ = _searched(groups, Goal(0.01, None))
+    assert best.kept == {"g0", "g1", "g3"}
+    # The order would have it the other way round.
+    swapped = _groups((0.3, 1, 2), (0.4, 1, 2), (0.005, 1.01, 1), (0.009, 1.2, 1.1), (0.5, 20, 1))
+    best, _ = _searched(swapped, Goal(0.01, None))
+    assert best.drop <= 0.01
+
+
 def test_finalists_are_measured_again() -> None:
     _, trials = _searched(_groups((0.001, 2, 1), (0.5, 2, 1)), Goal(0.01, None))
     assert trials.measured_again >= 2
