@@ -30,7 +30,14 @@ class Child:
             stderr=self._stderr,
             cwd=folder,
             # No secret of the service is inherited: the child runs what strangers uploaded.
-            env={"PATH": os.defpath, "HOME": str(folder), "TMPDIR": str(folder), "PYTHONNOUSERSITE": "1"},
+            env={
+                "PATH": os.defpath,
+                "HOME": str(folder),
+                "TMPDIR": str(folder),
+                "PYTHONNOUSERSITE": "1",
+                # Threads of training that spin while they wait take the cores from those that serve.
+                "OMP_WAIT_POLICY": "PASSIVE",
+            },
         )
         self._prefer_as_victim(memory_bytes)
 

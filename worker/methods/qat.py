@@ -25,7 +25,7 @@ from worker.methods.int8 import BestInt8, best_int8
 from worker.methods.method import ARTIFACT, CalibrationSamples, Made, Task
 from worker.repair.design import Design
 from worker.repair.judge import ENGINE
-from worker.samples import Feeder
+from worker.samples import Feeder, Indices
 from worker.training.grids import ActivationGrid, BiasGrid, WeightGrid
 from worker.training.history import Now, Samples, Schedule
 
@@ -42,6 +42,9 @@ _DOWNWARDS = 1.0 - 1e-6
 
 #: The share of samples on which the artifact must answer with the class that the trained model did.
 CONSISTENT = 0.995
+
+# Values that lie between two integers go one way or the other: so many samples tell nothing.
+_FEW_DISAGREE = 2
 
 
 def make_qat(task: Task) -> Made:
@@ -245,7 +248,7 @@ class _Qat:
                 f"training did not help (loss {after:.4g} on samples held out, {before:.4g} before): this is the INT8"
                 " that it began with"
             )
-        elif consistency < CONSISTENT:
+        elif consistency < min(CONSISTENT, 1.0 - _FEW_DISAGREE / len(self._consistency_samples)):
             notes.append(
                 f"the artifact agrees with the trained model on {consistency:.2%} of samples only: this is the INT8"
                 " that training began with"
@@ -281,6 +284,10 @@ class _Qat:
             ranges={name: (found.low, found.high) for name, found in design.ranges.items()},
         )
 
+    @property
+    def _consistency_samples(self) -> Indices:
+        return self.samples.development[::-1][:_CONSISTENCY_SAMPLES]
+
     def _consistency(
         self,
         artifact: Callable[[Mapping[str, NDArray[Any]]], Sequence[NDArray[Any]]],
@@ -289,8 +296,7 @@ class _Qat:
         """The share of samples that the artifact classifies as the trained model does; without classes, the cosine."""
         position, _ = self._classes
         equal, rows, cosine = 0, 0, MeanCosine()
-        chosen = self.samples.development[::-1][:_CONSISTENCY_SAMPLES]
-        for batch in self.feeder.batches(chosen):
+        for batch in self.feeder.batches(self._consistency_samples):
             left, right = artifact(batch.feeds), student(batch.feeds)
             if position is not None:
                 equal += int((left[position].argmax(axis=1) == right[position].argmax(axis=1)).sum())
