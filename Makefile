@@ -5,7 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: demo test lint bench clean
+# `make test EXTRAS=test,qat` tests training too, which takes torch.
+EXTRAS := test
+
+.PHONY: demo test lint bench bench-methods clean
 
 demo: $(VENV)/installed
 	$(BIN)/octet demo $(ARGS)
@@ -19,8 +22,12 @@ lint: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/installed-test
-	$(BIN)/python bench/methods.py
+bench: bench-methods
+	$(BIN)/python bench/quantization.py
+
+# Every method, by whole jobs: qat too, where torch is installed.
+bench-methods: $(VENV)/installed-test
+	$(BIN)/python bench/methods.py $(ARGS)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -32,7 +39,7 @@ $(VENV)/installed: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(PIP) install --quiet --editable '.[test]'
+	$(PIP) install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@
 
 clean:

@@ -1,16 +1,19 @@
-"""The table of methods: each of fp16, dynamic and int8 on real models, by the very child process of a job.
+"""The table of methods: each of them on real models, by the very child process of a job.
 
 `python bench/methods.py [--model M.onnx --dataset D.npz]… [--methods fp16,dynamic,int8] [--threads 1]`
 
-Without arguments: the example that ships, and the models of `../shared/models` where these are. Where `NAME_scores.npy`
-lies beside a dataset `NAME.npz` of sentence pairs (row i and row i + n), the Spearman correlation of the embeddings'
-cosine with the scores is given too, over the pairs of which no sentence calibrated.
+All are judged on the same half of the samples, which no method may look at; `qat` is left out without torch. Without
+arguments: the example that ships, and the models of `../shared/models` where these are. Where `NAME_scores.npy` lies
+beside a dataset `NAME.npz` of sentence pairs (row i and row i + n), the Spearman correlation of the embeddings' cosine
+with the scores is given too, over the pairs of which no sentence was looked at.
 """
 
 import argparse
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 
 from app.engines import ENGINES
 from app.engines.cpu import this_cpu, usable_cores
+from app.errors import JobFailed
 from app.intake.artifacts import Limits
 from app.intake.dataset import check_dataset
 from app.intake.dataset_file import Samples, open_dataset
@@ -35,7 +39,7 @@ SHARED = ROOT.parent / "shared" / "models"
 
 COLUMNS = (
     *("model", "variant", "size", "ratio", "top-1", "Spearman", "agreement", "cosine"),
-    *("latency p50 / p95", "speedup [95 %]"),
+    *("latency p50 / p95", "speedup [95 %]", "job"),
 )
 
 
@@ -65,9 +69,10 @@ def job(pair: Pair, method: str, folder: Path, threads: int) -> Outcome:
     upload = Path(shutil.copy(pair.dataset, folder / f"upload{pair.dataset.suffix}"))
     check_dataset(upload, upload.name, folder, Limits(seconds=600, unpacked_bytes=2**34))
     upload.unlink()
+    half = len(open_dataset(folder / "dataset.npz")) // 2
     JobSpec(
         method=method,
-        options=checked_options(METHODS[method], {}),
+        options=checked_options(METHODS[method], {"evaluation_samples": half}),
         model="original.onnx",
         model_digest="",
         dataset="dataset.npz",
@@ -80,7 +85,7 @@ def job(pair: Pair, method: str, folder: Path, threads: int) -> Outcome:
         last = message or last
     child.end()
     if "outcome" not in last:
-        raise SystemExit(f"{pair.model.name} {method}: {last.get('error') or child.crash(last.get('stage', ''))}")
+        raise JobFailed(last.get("error") or child.crash(last.get("stage", "")).detail)
     return Outcome.model_validate(last["outcome"])
 
 
@@ -121,7 +126,16 @@ def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     return middles[inverse]
 
 
-def row(model: str, variant: str, size: int, outcome: Outcome, quality: float | None, *, original: bool) -> str:
+def row(
+    model: str,
+    variant: str,
+    size: int,
+    outcome: Outcome,
+    quality: float | None,
+    seconds: float | None,
+    *,
+    original: bool,
+) -> str:
     figures = outcome.original if original else outcome.variant
     ratio = size / outcome.report["size"]["original_bytes"]
     speedup = "1" if original else f"{figures.speedup:.2f} [{figures.speedup_low:.2f}, {figures.speedup_high:.2f}]"
@@ -136,8 +150,13 @@ def row(model: str, variant: str, size: int, outcome: Outcome, quality: float | 
         shown(figures.cosine, "{:.4f}"),
         f"{figures.latency_p50_ms:.2f} / {figures.latency_p95_ms:.2f} ms",
         speedup,
+        shown(seconds, "{:.0f} s"),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def usable_methods() -> list[str]:
+    return [name for name, method in METHODS.items() if not method.trains or find_spec("torch") is not None]
 
 
 def shown(value: float | None, form: str) -> str:
@@ -148,7 +167,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", type=Path, action="append", default=[])
     arguments.add_argument("--dataset", type=Path, action="append", default=[])
-    arguments.add_argument("--methods", default=",".join(METHODS))
+    arguments.add_argument("--methods", default=",".join(usable_methods()))
     arguments.add_argument("--threads", type=int, default=1, help="cores that one inference uses")
     given = arguments.parse_args()
     if len(given.model) != len(given.dataset):
@@ -163,15 +182,23 @@ def main() -> None:
         for number, method in enumerate(given.methods.split(",")):
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
-                outcome = job(pair, method, folder, given.threads)
+                begun = time.monotonic()
+                try:
+                    outcome = job(pair, method, folder, given.threads)
+                except JobFailed as error:
+                    print(f"| {pair.model.stem} | {method} | {error.detail} |", flush=True)
+                    continue
+                seconds = time.monotonic() - begun
                 size = outcome.report["size"]
                 samples = open_dataset(folder / "dataset.npz")
                 calibration = calibrated(outcome, samples)
                 if number == 0:
                     quality = spearman(pair, folder / "original.onnx", samples, calibration)
-                    print(row(pair.model.stem, "original", size["original_bytes"], outcome, quality, original=True))
+                    print(
+                        row(pair.model.stem, "original", size["original_bytes"], outcome, quality, None, original=True)
+                    )
                 quality = spearman(pair, folder / outcome.artifact, samples, calibration)
-                line = row(pair.model.stem, method, size["variant_bytes"], outcome, quality, original=False)
+                line = row(pair.model.stem, method, size["variant_bytes"], outcome, quality, seconds, original=False)
                 print(line, flush=True)
 
 

@@ -297,6 +297,7 @@ def _outcome(spec: JobSpec, source: Path, made: Made, parts: Split | None, measu
                 "operators": [one.as_json() for one in measured.operators],
                 "calibration_coverage": inside.coverage.as_json() if inside.coverage is not None else None,
                 "portability": inside.saturation.as_json() if inside.saturation is not None else None,
+                **made.sections,
             },
         ),
     )

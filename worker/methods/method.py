@@ -73,9 +73,9 @@ class Made:
     """An artifact, and what evaluation and report need to know of how it was made.
 
     `reference` is an FP32 model whose tensors carry the names that they have in the artifact. `facts` are JSON.
-    `ranges` are those calibrated, low and high, of tensors of `reference`.
-    `points` are what a search found between the original and the smallest variant.
-    `statistics` is a file with what calibration found, for the next job on the same samples.
+    `ranges` are those calibrated, low and high, of tensors of `reference`. `statistics` is a file with what calibration
+    found, for the next job on the same samples. `sections` are further parts of the report, JSON as well. `points` are
+    what a search found between the original and the smallest variant.
     """
 
     artifact: Path
@@ -86,3 +86,4 @@ class Made:
     statistics: Path | None = None
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     points: tuple[PointFigures, ...] = ()
+    sections: Mapping[str, Any] = field(default_factory=dict)

@@ -75,8 +75,8 @@ class _Mixing:
         """What an earlier search found with `nodes` in FP32."""
         kept = self._kept(nodes, "options.point")
         data = self._write_artifact(kept)
-        facts = {"layers": explained([], self.groups.values(), kept, frozenset(), self.options.high_precision)}
-        return self._made(kept, data, facts)
+        rows = explained([], self.groups.values(), kept, frozenset(), self.options.high_precision)
+        return self._made(kept, data, {"precision": rows})
 
     def searched(self) -> Made:
         always = self._kept(self.options.keep_fp32, "options.keep_fp32")
@@ -90,17 +90,17 @@ class _Mixing:
         points = front(trials.made.values())
         if best not in points:
             points.append(best)
-        facts = {
-            "layers": explained(found, self.groups.values(), best.kept, always, self.options.high_precision),
+        sections = {
+            "precision": explained(found, self.groups.values(), best.kept, always, self.options.high_precision),
             "search": {
                 "seconds": time.monotonic() - start,
                 "samples": trials.answers.samples,
                 "trials": len(trials.made),
                 "budget_met": goal.is_met(best),
-                "points": [_point_json(trial, best) for trial in points],
             },
+            "points": [_point_json(trial, best) for trial in points],
         }
-        made = self._made(best.kept, data, facts)
+        made = self._made(best.kept, data, sections)
         return replace(made, points=tuple(self._point(trial, best) for trial in points))
 
     def _kept(self, nodes: Sequence[str], option: str) -> Kept:
@@ -192,14 +192,18 @@ class _Mixing:
 
     def _write(self, kept: Kept, path: Path) -> Path | None:
         """The artifact with the groups `kept` in FP32."""
-        nodes = [node for name in kept for node in self.groups[name].nodes]
-        design = without(self.design, self.graph, nodes, self._ranges)
-        data = design.write(path)
+        data = self._design(kept).write(path)
         if self.options.high_precision == "fp16":
             model = onnx_files.load(path)
-            half.halve(model, path.parent, only=_weights_of(model, frozenset(nodes)))
+            half.halve(model, path.parent, only=_weights_of(model, self._nodes(kept)))
             data = onnx_files.save(model, path)
         return data
+
+    def _design(self, kept: Kept) -> Design:
+        return without(self.design, self.graph, self._nodes(kept), self._ranges)
+
+    def _nodes(self, kept: Kept) -> frozenset[str]:
+        return frozenset(node for name in kept for node in self.groups[name].nodes)
 
     def _ranges(self, tensors: Sequence[str]) -> Ranges:
         """Of tensors that become integer only where others do not."""
@@ -209,9 +213,10 @@ class _Mixing:
         method, levels = self.design.range_method, self.design.types.levels
         return {name: find_range(histogram, method, levels).range for name, histogram in found.tensors.items()}
 
-    def _made(self, kept: Kept, data: Path | None, facts: Mapping[str, Any]) -> Made:
-        made = self.base.made()
-        return replace(made, artifact=self.task.folder / ARTIFACT, data=data, facts={**made.facts, **facts})
+    def _made(self, kept: Kept, data: Path | None, sections: Mapping[str, Any]) -> Made:
+        made, selection = self.base.made(), self._design(kept).selection
+        facts = {**made.facts, "integer_nodes": len(selection.nodes) + len(selection.tables)}
+        return replace(made, artifact=self.task.folder / ARTIFACT, data=data, facts=facts, sections=sections)
 
     def _point(self, trial: Trial, best: Trial) -> PointFigures:
         return PointFigures(

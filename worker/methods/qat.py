@@ -254,8 +254,7 @@ class _Qat:
                 " that training began with"
             )
         made = self.base.made()
-        facts = {
-            **made.facts,
+        sections = {
             "training": {
                 "samples": len(self.parts.training),
                 "validation_samples": len(self.parts.validation),
@@ -272,7 +271,7 @@ class _Qat:
             "epochs": [epoch.as_json() for epoch in learned.trained.epochs],
         }
         if notes:
-            return replace(made, facts=facts, notes=(*made.notes, *notes))
+            return replace(made, sections=sections, notes=(*made.notes, *notes))
         if made.data is not None:
             made.data.unlink()
         for file in candidate.parent.iterdir():
@@ -280,7 +279,7 @@ class _Qat:
         return replace(
             made,
             data=self.task.folder / data.name if data is not None else None,
-            facts=facts,
+            sections=sections,
             ranges={name: (found.low, found.high) for name, found in design.ranges.items()},
         )
 

@@ -39,8 +39,8 @@ def _fragile() -> onnx.ModelProto:
 _X = models.normal(96, 3, 16, 16)
 
 
-def _precision(facts: Mapping[str, Any]) -> dict[str, str]:
-    return {row["layer"]: row["precision"] for row in facts["layers"]}
+def _precision(sections: Mapping[str, Any]) -> dict[str, str]:
+    return {row["layer"]: row["precision"] for row in sections["precision"]}
 
 
 def test_the_layer_that_does_harm_stays_in_fp32_and_the_others_do_not(tmp_path: Path) -> None:
@@ -50,20 +50,20 @@ def test_the_layer_that_does_harm_stays_in_fp32_and_the_others_do_not(tmp_path: 
     assert cosine(expected, run(plain.artifact, {"x": _X})[0]) < 0.8
     made = models.make("mixed", source, {"x": _X}, calibrate=64, max_accuracy_drop=0.03, **_PLAIN)
     assert cosine(expected, run(made.artifact, {"x": _X})[0]) > 0.97
-    precision = _precision(made.facts)
+    precision = _precision(made.sections)
     assert "fp32" in {precision["fragile"], precision["after"]}
     assert "int8" in precision.values()
     # What the report says is what the artifact does.
     assert executed_operators(made.artifact)["QLinearConv"] == sum(
         precision[name] == "int8" for name in ("first", "fragile", "after")
     )
-    assert all(row["why"] for row in made.facts["layers"])
+    assert all(row["why"] for row in made.sections["precision"])
 
 
 def test_named_nodes_stay_in_fp32(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
     made = models.make("mixed", source, {"x": models.normal(64, 3, 8, 8)}, keep_fp32=["conv1"], max_seconds=5.0)
-    row = made.facts["layers"][0]
+    row = made.sections["precision"][0]
     assert (row["layer"], row["precision"], row["why"]) == ("conv1", "fp32", "asked for by keep_fp32")
     assert all("conv1" in point.kept for point in made.points)
 
@@ -78,7 +78,7 @@ def test_the_search_ends_with_something_when_there_is_no_time(tmp_path: Path) ->
     source = models.write(models.classifier(), tmp_path)
     x = models.normal(64, 3, 8, 8)
     made = models.make("mixed", source, {"x": x}, max_seconds=0.001)
-    assert made.facts["search"]["trials"] == 1
+    assert made.sections["search"]["trials"] == 1
     assert sum(point.chosen for point in made.points) == 1
     assert cosine(run(source, {"x": x})[0], run(made.artifact, {"x": x})[0]) > 0.9
 
@@ -101,7 +101,7 @@ def test_any_point_can_be_made_without_a_search(tmp_path: Path) -> None:
     )
     assert not trials
     assert made.artifact.stat().st_size == point.size_bytes
-    kept = {row["layer"] for row in made.facts["layers"] if row["precision"] == "fp32"}
+    kept = {row["layer"] for row in made.sections["precision"] if row["precision"] == "fp32"}
     assert kept == set(point.kept)
 
 
@@ -125,7 +125,7 @@ def test_half_precision_halves_what_stays_out_of_int8_and_changes_little(tmp_pat
         made = models.make(
             "mixed", source, {"x": x}, keep_fp32=["up"], high_precision=precision, max_seconds=3.0, calibrate=32
         )
-        assert _precision(made.facts)["up"] == {"fp32": "fp32", "fp16": "fp16 storage"}[precision]
+        assert _precision(made.sections)["up"] == {"fp32": "fp32", "fp16": "fp16 storage"}[precision]
         artifacts[precision] = (made.artifact.stat().st_size, run(made.artifact, {"x": x})[0])
     # 64 · 256 weights of two bytes less.
     assert artifacts["fp32"][0] - artifacts["fp16"][0] == pytest.approx(2 * 64 * 256, rel=0.05)

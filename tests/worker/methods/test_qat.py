@@ -36,11 +36,11 @@ def test_training_brings_coarse_int8_closer_to_the_original_on_samples_it_never_
     assert [(node.name, node.op_type) for node in onnx.load(made.artifact).graph.node] == nodes
     assert executed_operators(made.artifact) == operators
     assert made.artifact.stat().st_size == pytest.approx(size, rel=0.01)
-    training = made.facts["training"]
+    training = made.sections["training"]
     assert training["kept"]
     assert training["agrees_with_trained_model"] >= 0.98
     assert training["loss_after"] < training["loss_before"]
-    assert [row["epoch"] for row in made.facts["epochs"]] == list(range(len(made.facts["epochs"])))
+    assert [row["epoch"] for row in made.sections["epochs"]] == list(range(len(made.sections["epochs"])))
 
 
 def test_it_is_never_worse_than_the_int8_it_began_with_and_says_when_that_is_it(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_it_is_never_worse_than_the_int8_it_began_with_and_says_when_that_is_it(
     expected = plain.artifact.read_bytes()
     made = models.make("qat", source, {"x": _X}, calibrate=64, epochs=1, learning_rate=1.0)
     assert made.artifact.read_bytes() == expected
-    assert not made.facts["training"]["kept"]
+    assert not made.sections["training"]["kept"]
     assert any("training did not help" in note for note in made.notes)
 
 
@@ -57,7 +57,7 @@ def test_embeddings_of_tokens_train_towards_the_original_without_labels(tmp_path
     source = models.write(models.token_encoder(), tmp_path)
     arrays = models.token_arrays(160)
     made = models.make("qat", source, arrays, calibrate=64, epochs=3, **_COARSE)
-    training = made.facts["training"]
+    training = made.sections["training"]
     assert training["loss_after"] <= training["loss_before"]
     assert training["agrees_with_trained_model"] > 0.995
 
@@ -71,19 +71,19 @@ def test_the_artifact_answers_as_the_trained_model_whatever_the_integers(
     options = _COARSE | {"activation_bits": 6, "per_channel": per_channel, "learning_rate": 1e-3}
     made = models.make("qat", source, {"x": _X}, calibrate=64, epochs=2, cpu=cpu, **options)
     # One of 160, as a value between two integers may go either way.
-    assert made.facts["training"]["agrees_with_trained_model"] > 0.99
+    assert made.sections["training"]["agrees_with_trained_model"] > 0.99
 
 
 def test_a_fixed_batch_trains(tmp_path: Path) -> None:
     source = models.write(models.classifier(8), tmp_path)
     made = models.make("qat", source, {"x": _X}, calibrate=64, epochs=2, **_COARSE)
-    assert made.facts["training"]["loss_after"] <= made.facts["training"]["loss_before"]
+    assert made.sections["training"]["loss_after"] <= made.sections["training"]["loss_before"]
 
 
 def test_two_samples_are_enough_to_end(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
     made = models.make("qat", source, {"x": _X[:2]}, calibrate=2, epochs=1)
-    assert made.facts["training"]["samples"] == made.facts["training"]["validation_samples"] == 1
+    assert made.sections["training"]["samples"] == made.sections["training"]["validation_samples"] == 1
 
 
 def test_an_operator_that_cannot_be_trained_is_named_with_its_node(tmp_path: Path) -> None:
