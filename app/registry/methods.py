@@ -110,7 +110,7 @@ class QatOptions(Int8Options):
     )
     epochs: Annotated[int, Field(ge=1, le=1000)] = Field(default=20, description="Passes over the training samples.")
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        default=1e-4, description="Of the first epochs; it falls to nothing along a cosine."
+        default=3e-5, description="Of the first epochs; it falls to nothing along a cosine."
     )
     batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(default=32, description="Samples in a step.")
     max_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] = Field(
