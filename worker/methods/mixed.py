@@ -23,7 +23,7 @@ from worker.methods.method import ARTIFACT, CalibrationSamples, Made, Task
 from worker.repair.design import Design
 from worker.repair.exclusions import without
 from worker.repair.judge import ENGINE, Judge
-from worker.samples import Feeder, Feeds
+from worker.samples import Feeder, Feeds, Indices
 from worker.search.answers import Answers
 from worker.search.descent import Goal, search
 from worker.search.explain import explained
@@ -122,12 +122,9 @@ class _Mixing:
 
     def _sensitivities(self, requests: Sequence[Feeds], deadline: float) -> list[Sensitivity]:
         groups = list(self.groups.values())
-        judge = Judge(
-            self.task.source,
-            self.samples.arrays,
-            self.samples.development[:_SENSITIVITY_SAMPLES],
-            threads=usable_cores(),
-        )
+        few = self.samples.development[:_SENSITIVITY_SAMPLES]
+        judge = Judge(self.task.source, self.samples.arrays, few, threads=usable_cores())
+        answers = self._answers(few) if self.samples.labels is not None else None
 
         def tell(done: int) -> None:
             share = done / len(groups)
@@ -137,7 +134,7 @@ class _Mixing:
         def write_only(integer: Kept, path: Path) -> Path | None:
             return self._write(frozenset(self.groups) - integer, path)
 
-        noises = damages(groups, write_only, judge, self.task.folder, deadline=deadline, progress=tell)
+        found = damages(groups, write_only, judge, answers, self.task.folder, deadline=deadline, progress=tell)
         times = group_times(
             groups,
             self.graph.graph,
@@ -147,17 +144,25 @@ class _Mixing:
             self.task.folder,
             intra_op_threads=self.task.intra_op_threads,
         )
-        return [Sensitivity(group, noises.get(group.name), *times[group.name]) for group in groups]
+        unknown = (None, None)
+        return [
+            Sensitivity(group, damage, *times[group.name], change)
+            for group in groups
+            for damage, change in [found.get(group.name, unknown)]
+        ]
 
-    def _trials(self, requests: Sequence[Feeds], deadline: float) -> Trials:
-        answers = Answers(
+    def _answers(self, indices: Indices) -> Answers:
+        return Answers(
             self.task.source,
             self.samples.arrays,
-            self.samples.development,
+            indices,
             self.samples.labels,
             threads=usable_cores(),
             seconds=self.options.max_seconds * _TRIAL_SHARE,
         )
+
+    def _trials(self, requests: Sequence[Feeds], deadline: float) -> Trials:
+        answers = self._answers(self.samples.development)
         begun = time.monotonic()
         goal = Goal(self.options.max_accuracy_drop, self.options.min_speedup)
 

@@ -24,6 +24,7 @@ def explained(
                 "nodes": len(group.nodes),
                 "precision": high if group.name in kept else "int8",
                 "sqnr_db": decibels(sensitivity.damage) if sensitivity and sensitivity.damage is not None else None,
+                "accuracy_change": sensitivity.accuracy_change if sensitivity else None,
                 "fp32_ms": sensitivity.fp32_ms if sensitivity else None,
                 "int8_ms": sensitivity.int8_ms if sensitivity else None,
                 "why": _why(sensitivity, group.name in kept, group.name in always),

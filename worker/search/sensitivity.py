@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
+from app.errors import JobFailed
 from worker.evaluation.profile import node_times
 from worker.graph.groups import Group
-from worker.repair.judge import Judge, decibels
+from worker.repair.judge import Judge
 from worker.samples import Feeds
+from worker.search.answers import Answers
 
 #: Writes what quantizes these groups, by name, and no other.
 WriteOnly = Callable[[frozenset[str], Path], Path | None]
@@ -23,13 +24,15 @@ WriteOnly = Callable[[frozenset[str], Path], Path | None]
 class Sensitivity:
     """A group alone. `damage` is the noise over signal that it makes at the model's outputs, None if not measured.
 
-    `fp32_ms` and `int8_ms` are its share of a request, without the conversions at its borders.
+    `accuracy_change` is what it does to top-1, a share of the samples, where there are labels. `fp32_ms` and `int8_ms`
+    are its share of a request, without the conversions at its borders.
     """
 
     group: Group
     damage: float | None
     fp32_ms: float
     int8_ms: float
+    accuracy_change: float | None = None
 
     @property
     def saved_ms(self) -> float:
@@ -40,36 +43,39 @@ class Sensitivity:
         """What a millisecond costs; infinite where INT8 saves none, and so is for nothing."""
         return (self.damage or 0.0) / self.saved_ms if self.saved_ms > 0.0 else math.inf
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "layer": self.group.name,
-            "nodes": list(self.group.nodes),
-            "sqnr_db": decibels(self.damage) if self.damage is not None else None,
-            "fp32_ms": self.fp32_ms,
-            "int8_ms": self.int8_ms,
-        }
-
 
 def damages(
     groups: Sequence[Group],
     write_only: WriteOnly,
     judge: Judge,
+    answers: Answers | None,
     folder: Path,
     *,
     deadline: float,
     progress: Callable[[int], None],
-) -> dict[str, float]:
+) -> dict[str, tuple[float, float | None]]:
     """By group, the noise at the model's outputs when it alone is integer; only those reached before `deadline`."""
-    found: dict[str, float] = {}
+    found: dict[str, tuple[float, float | None]] = {}
     for group in groups:
         if found and time.monotonic() >= deadline:
             break
         with tempfile.TemporaryDirectory(dir=folder) as name:
             artifact = Path(name) / "alone.onnx"
             write_only(frozenset({group.name}), artifact)
-            found[group.name] = judge.noise(artifact)
+            found[group.name] = (judge.noise(artifact), _accuracy_change(artifact, answers))
         progress(len(found))
     return found
+
+
+def _accuracy_change(artifact: Path, answers: Answers | None) -> float | None:
+    if answers is None:
+        return None
+    try:
+        comparison = answers.compared_with(artifact)
+    except JobFailed:
+        return None
+    before, after = comparison.original_accuracy, comparison.variant_accuracy
+    return after - before if before is not None and after is not None else None
 
 
 def group_times(

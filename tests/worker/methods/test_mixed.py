@@ -156,6 +156,8 @@ def test_labels_make_the_accuracy_of_every_point_known(tmp_path: Path) -> None:
     labels = run(source, {"x": x})[0].argmax(axis=1).astype(np.int64)
     made = models.make("mixed", source, {"x": x}, labels=labels, max_seconds=5.0)
     assert all(point.accuracy is not None and point.accuracy > 0.5 for point in made.points)
+    # The labels are the original's own answers: no layer alone can gain.
+    assert all(-0.5 < row["accuracy_change"] <= 0.0 for row in made.sections["precision"])
 
 
 def test_nothing_is_left_beside_the_artifact(tmp_path: Path) -> None:

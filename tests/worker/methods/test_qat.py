@@ -74,6 +74,21 @@ def test_the_artifact_answers_as_the_trained_model_whatever_the_integers(
     assert made.sections["training"]["agrees_with_trained_model"] > 0.99
 
 
+def test_a_clip_moves_with_the_scale_in_training_as_it_does_in_the_artifact(tmp_path: Path) -> None:
+    model = models.classifier()
+    for node in model.graph.node:
+        if node.op_type == "Relu":
+            node.op_type = "Clip"
+            node.input.extend(["zero", "six"])
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.float32(value), name) for name, value in (("zero", 0.0), ("six", 0.5))
+    )
+    source = models.write(model, tmp_path)
+    options = _COARSE | {"activation_bits": 6, "learning_rate": 1e-2}
+    made = models.make("qat", source, {"x": _X}, calibrate=64, epochs=4, **options)
+    assert made.sections["training"]["agrees_with_trained_model"] > 0.98
+
+
 def test_a_fixed_batch_trains(tmp_path: Path) -> None:
     source = models.write(models.classifier(8), tmp_path)
     made = models.make("qat", source, {"x": _X}, calibrate=64, epochs=2, **_COARSE)
