@@ -1,6 +1,8 @@
 """The table of methods: each of them on real models, by the very child process of a job.
 
-`python bench/methods.py [--model M.onnx --dataset D.npz]… [--methods fp16,dynamic,int8] [--threads 1]`
+`python bench/methods.py [--model M.onnx --dataset D.npz]… [--methods fp16,int8] [--option NAME=JSON]… [--threads 1]`
+
+An option goes to the methods that have it: `--option per_channel=false --option activation_bits=6`.
 
 All are judged on the same half of the samples, which no method may look at; `qat` is left out without torch. Without
 arguments: the example that ships, and the models of `../shared/models` where these are. Where `NAME_scores.npy` lies
@@ -9,6 +11,7 @@ with the scores is given too, over the pairs of which no sentence was looked at.
 """
 
 import argparse
+import json
 import shutil
 import tempfile
 import time
@@ -61,18 +64,19 @@ def default_pairs() -> list[Pair]:
     return [pair for pair in pairs if pair.dataset.exists()]
 
 
-def job(pair: Pair, method: str, folder: Path, threads: int) -> Outcome:
-    """Do one job in `folder` as the runner would."""
+def job(pair: Pair, method: str, folder: Path, threads: int, options: dict[str, Any]) -> Outcome:
+    """Do one job in `folder` as the runner would, with those of `options` that the method has."""
     shutil.copy(pair.model, folder / "original.onnx")
     for data in pair.model.parent.glob(f"{pair.model.name}.data"):
         shutil.copy(data, folder / data.name)
     upload = Path(shutil.copy(pair.dataset, folder / f"upload{pair.dataset.suffix}"))
     check_dataset(upload, upload.name, folder, Limits(seconds=600, unpacked_bytes=2**34))
     upload.unlink()
+    known = {name: value for name, value in options.items() if name in METHODS[method].options.model_fields}
     half = len(open_dataset(folder / "dataset.npz")) // 2
     JobSpec(
         method=method,
-        options=checked_options(METHODS[method], {"evaluation_samples": half}),
+        options=checked_options(METHODS[method], {"evaluation_samples": half} | known),
         model="original.onnx",
         model_digest="",
         dataset="dataset.npz",
@@ -168,11 +172,14 @@ def main() -> None:
     arguments.add_argument("--model", type=Path, action="append", default=[])
     arguments.add_argument("--dataset", type=Path, action="append", default=[])
     arguments.add_argument("--methods", default=",".join(usable_methods()))
+    arguments.add_argument("--option", action="append", default=[], help="NAME=JSON")
     arguments.add_argument("--threads", type=int, default=1, help="cores that one inference uses")
     given = arguments.parse_args()
     if len(given.model) != len(given.dataset):
         arguments.error("give a --dataset for each --model, in the same order")
     pairs = [Pair(*pair) for pair in zip(given.model, given.dataset, strict=True)] or default_pairs()
+
+    options = {name: json.loads(value) for name, value in (each.split("=", 1) for each in given.option)}
 
     cpu = this_cpu()
     print(f"{cpu.model} ({cpu.architecture}, VNNI: {cpu.vnni}), {cpu.cores} cores; {given.threads} a request\n")
@@ -184,7 +191,7 @@ def main() -> None:
                 folder = Path(name)
                 begun = time.monotonic()
                 try:
-                    outcome = job(pair, method, folder, given.threads)
+                    outcome = job(pair, method, folder, given.threads, options)
                 except JobFailed as error:
                     print(f"| {pair.model.stem} | {method} | {error.detail} |", flush=True)
                     continue

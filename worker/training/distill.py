@@ -99,7 +99,7 @@ class Distillation:
                 trained.stopped = "it got no better"
                 break
             if time.monotonic() - saved_at >= _CHECKPOINT_SECONDS:
-                save(self._saved(folder / f"checkpoint-{epoch}.npz", trained, best))
+                save(self._saved(folder / "checkpoint.npz", trained, best))
                 saved_at = time.monotonic()
         self._restore(best)
         return trained

@@ -1,5 +1,7 @@
 """Training: it makes the loss small, keeps the best, ends when it is told to, and goes on where it was stopped."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,11 @@ def _train(session: Session, folder: Path, **changed: Any) -> Learned:
     tell = changed.pop("tell", lambda now: None)
     checkpoint, save = changed.pop("checkpoint", None), changed.pop("save", lambda path: None)
     return session.train(_schedule(**changed), tell=tell, checkpoint=checkpoint, save=save, folder=folder)
+
+
+def _copies(folder: Path, saved: list[Path]) -> Callable[[Path], None]:
+    """Copies checkpoints to names of their own, since each takes the place of the one before."""
+    return lambda path: saved.append(Path(shutil.copy(path, folder / f"saved-{len(saved)}.npz")))
 
 
 def test_the_loss_on_samples_held_out_falls_and_the_best_state_remains(tmp_path: Path) -> None:
@@ -112,8 +119,9 @@ def test_a_second_attempt_goes_on_from_the_checkpoint_and_learns_the_same(
 ) -> None:
     monkeypatch.setattr("worker.training.distill._CHECKPOINT_SECONDS", 0.0)
     saved: list[Path] = []
-    whole = _train(_session(tmp_path), tmp_path, save=saved.append)
+    whole = _train(_session(tmp_path), tmp_path, save=_copies(tmp_path, saved))
     assert len(saved) >= 3
+    assert len(list(tmp_path.glob("checkpoint*"))) == 1
     resumed = _train(_session(tmp_path), tmp_path, checkpoint=saved[2])
     assert len(resumed.trained.epochs) == len(whole.trained.epochs)
     for one, other in zip(whole.trained.epochs, resumed.trained.epochs, strict=True):
@@ -128,7 +136,7 @@ def test_a_checkpoint_that_is_of_no_use_is_not_used(
 ) -> None:
     monkeypatch.setattr("worker.training.distill._CHECKPOINT_SECONDS", 0.0)
     saved: list[Path] = []
-    _train(_session(tmp_path), tmp_path, epochs=2, save=saved.append)
+    _train(_session(tmp_path), tmp_path, epochs=2, save=_copies(tmp_path, saved))
     used = saved[0]
     if damage == "truncated":
         used.write_bytes(used.read_bytes()[:-200])
