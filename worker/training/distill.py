@@ -134,13 +134,13 @@ class Distillation:
         return self._spent + time.monotonic() - self._begun
 
     def _epoch(self, epoch: int, training_loss: float | None) -> Epoch:
-        """The state of the student on the samples held out."""
+        """The state of the student on the samples held out, judged by how true it is to the teacher."""
         total, agreeing, rows = 0.0, 0, 0
         with torch.no_grad():
-            for feeds, expected, labels in self._batches(self._samples.validation):
+            for feeds, expected, _ in self._batches(self._samples.validation):
                 answers = self._student(feeds)
                 count = len(answers[0]) if answers[0].ndim else 1
-                total += float(self._loss.of(answers, expected, labels)) * count
+                total += float(self._loss.of(answers, expected, None)) * count
                 rows += count
                 if self._loss.classes is not None:
                     left, right = (outputs[self._loss.classes].argmax(dim=1) for outputs in (answers, expected))

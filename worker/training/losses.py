@@ -24,7 +24,7 @@ class Loss:
     classes: int | None
     are_probabilities: bool
     powers: tuple[float | None, ...]
-    label_weight: float = 0.2
+    label_weight: float = 0.02
 
     def of(self, answers: Sequence[Tensor], expected: Sequence[Tensor], labels: Tensor | None) -> Tensor:
         """A scalar: the relative squared error of all outputs and, of scores, the divergence when softened."""
