@@ -158,12 +158,22 @@ class _Qat:
             name: ActivationGrid.over(min(found.low, 0.0), max(found.high, 0.0), levels)
             for name, found in self.design.ranges.items()
             # What a Relu or Clip reads is rounded behind it; a tensor of zeros has no scale.
-            if name in selection.activations and found.low < found.high
+            if name in selection.activations and name not in self._shared and found.low < found.high
         }
         for name, (low, high) in selection.fixed.items():
             # As the lowered HardSigmoid has it, what lies between two integers becomes the upper one.
             grids[name] = ActivationGrid.over(low, high * _DOWNWARDS, levels, learned=False)
         return grids
+
+    @cached_property
+    def _shared(self) -> dict[str, str]:
+        """Activations that the writer gives the scale of another, as those that a Reshape or a pool leads from."""
+        shared, known = {}, self.design.all_ranges()
+        for node in onnx_files.load(self.base.climbed.artifact, weights=False).graph.node:
+            owner = node.input[1].removesuffix("_scale") if node.op_type == "QuantizeLinear" else ""
+            if owner != node.input[0] and owner in known and known[owner].low < known[owner].high:
+                shared[node.input[0]] = owner
+        return shared
 
     def _weight_grids(self) -> dict[str, WeightGrid]:
         largest = largest_integer(self.design.types)
@@ -176,7 +186,9 @@ class _Qat:
         return {
             weight.node.input[2]: BiasGrid(weight.node.input[0], weight.name)
             for weight in self._weights
-            if len(weight.node.input) > 2 and weight.node.input[2] and weight.node.input[0] in activations
+            if len(weight.node.input) > 2
+            and weight.node.input[2]
+            and self._shared.get(weight.node.input[0], weight.node.input[0]) in activations
         }
 
     def _session(self) -> "Session":
@@ -195,6 +207,7 @@ class _Qat:
             self._activation_grids(),
             self._weight_grids(),
             self._bias_grids(),
+            self._shared,
             _trainable(self._graph, self._weights),
             self._answer,
             self.parts,
@@ -232,6 +245,7 @@ class _Qat:
         for name, grid in self._activation_grids().items():
             if name in ranges:
                 ranges[name] = ActivationRange(*grid.bounds(float(learned.scales[name][0])))
+        ranges |= {name: ranges[owner] for name, owner in self._shared.items() if {name, owner} <= ranges.keys()}
         scales = {weight.name: learned.scales[weight.name] for weight in self._weights}
         return replace(self.design, model=path, ranges=ranges, scales=scales, errors={})
 

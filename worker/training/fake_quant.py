@@ -79,8 +79,11 @@ class QuantizedModule(torch.nn.Module):
         activations: Mapping[str, ActivationGrid],
         weights: Mapping[str, WeightGrid],
         biases: Mapping[str, BiasGrid],
+        shared: Mapping[str, str] | None = None,
     ) -> None:
+        """Activations that are `shared`, by name, are rounded on the grid of another one, and learn its scale."""
         super().__init__()
+        self._owners = {name: name for name in activations} | dict(shared or {})
         self._biases = dict(biases)
         self.module = module
         self._activations = dict(activations)
@@ -113,10 +116,11 @@ class QuantizedModule(torch.nn.Module):
         return scale
 
     def _rounded_activation(self, name: str, values: Tensor) -> Tensor:
-        grid = self._activations.get(name)
-        if grid is None:
+        owner = self._owners.get(name)
+        if owner is None:
             return values
-        rounded: Tensor = _Rounded.apply(values, self._scale(name), grid.zero_point, 0, grid.levels - 1, 0)
+        grid = self._activations[owner]
+        rounded: Tensor = _Rounded.apply(values, self._scale(owner), grid.zero_point, 0, grid.levels - 1, 0)
         return rounded
 
     def _rounded_weights(self) -> dict[str, Tensor]:
@@ -128,7 +132,7 @@ class QuantizedModule(torch.nn.Module):
         }
         for name, grid in self._biases.items():
             # So fine that its scale learns nothing from it, and yet coarse enough to be seen in the layers after it.
-            step = (self._scale(grid.activation) * self._scale(grid.weight)).detach()
+            step = (self._scale(self._owners[grid.activation]) * self._scale(grid.weight)).detach()
             bias = self.module.parameter(name)
             rounded[name] = bias + (torch.round(bias / step) * step - bias).detach()
         return rounded

@@ -31,7 +31,8 @@ class Learned:
 
 
 class Session:
-    """What is trained: the FP32 graph `model`, its weights in memory, rounded to `activations`, `weights` and `biases`.
+    """What is trained: the FP32 graph `model`, its weights in memory, rounded to `activations`, `weights` and `biases`;
+    activations that are `shared` have the grid of another one.
 
     `trainable` names the initializers that change; `teacher` answers as is to be learned. The position of an output of
     class scores is `classes`, and `are_probabilities` where these are no logits. Raises `UnsupportedOperator`.
@@ -43,6 +44,7 @@ class Session:
         activations: Mapping[str, ActivationGrid],
         weights: Mapping[str, WeightGrid],
         biases: Mapping[str, BiasGrid],
+        shared: Mapping[str, str],
         trainable: Sequence[str],
         teacher: Answer,
         samples: Samples,
@@ -52,7 +54,7 @@ class Session:
         threads: int,
     ) -> None:
         torch.set_num_threads(threads)
-        self._student = QuantizedModule(OnnxModule(model), activations, weights, biases)
+        self._student = QuantizedModule(OnnxModule(model), activations, weights, biases, shared)
         self._trainable = [name for name in trainable if name in self._student.module.initializers]
         self._teacher, self._samples = teacher, samples
         self._loss = Loss(classes, are_probabilities, self._powers())

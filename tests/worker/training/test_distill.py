@@ -39,6 +39,7 @@ def _session(folder: Path, labels: np.ndarray | None = None) -> Session:
         {"r1": ActivationGrid.over(0.0, 8.0, 64)},
         grids,
         {},
+        {},
         [*_CONVOLUTIONS, "fb", "not an initializer"],
         original.run,
         samples,
