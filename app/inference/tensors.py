@@ -1,7 +1,10 @@
 """Tensors of the Open Inference Protocol V2: JSON and bytes ↔ numpy arrays.
 
-Binary form: little-endian, row-major; BOOL is one byte; BYTES is, for each element, a little-endian u32 length and
-that many bytes. Source: the protocol's REST specification and its binary tensor data extension.
+Binary form: little-endian, row-major; BOOL is one byte; BF16 is the upper half of an FP32; BYTES is, for each element,
+a little-endian u32 length and that many bytes. Source: the protocol's REST specification and its binary tensor data
+extension.
+
+BF16 comes in only, and as the FP32 that it abbreviates, exactly: the engine takes no tensors of it.
 """
 
 import math
@@ -12,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from app.engines.engine import NUMPY_TYPES, Array
-from app.errors import Invalid, Unsupported
+from app.errors import Invalid
 
 #: No claimed shape beyond this many elements is believed.
 MAX_ELEMENTS = 2**40
 
 _INTEGER_KINDS = "iu"
+_BF16_BITS = np.dtype("<u2")
 
 
 def checked_shape(name: str, shape: Any) -> tuple[int, ...]:
@@ -33,11 +37,10 @@ def checked_shape(name: str, shape: Any) -> tuple[int, ...]:
 
 
 def checked_datatype(name: str, datatype: Any) -> str:
-    """`datatype` itself; raises `Invalid` for one that the protocol or this server does not know."""
-    if datatype == "BF16":
-        raise Unsupported(f"input '{name}': BF16 is not offered; send FP32")
-    if not isinstance(datatype, str) or datatype not in NUMPY_TYPES:
-        raise Invalid(f"input '{name}': unknown datatype {str(datatype)[:40]!r}; known are {', '.join(NUMPY_TYPES)}")
+    """`datatype` itself; raises `Invalid` for one that the protocol does not know."""
+    if not isinstance(datatype, str) or (datatype not in NUMPY_TYPES and datatype != "BF16"):
+        known = ", ".join([*NUMPY_TYPES, "BF16"])
+        raise Invalid(f"input '{name}': unknown datatype {str(datatype)[:40]!r}; known are {known}")
     return datatype
 
 
@@ -45,8 +48,8 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], values: Any) -> 
     """The array of `values`, nested or flat, in row-major order. Raises `Invalid` when they are not `shape`'s."""
     if not isinstance(values, list):
         raise Invalid(f"input '{name}': 'data' must be a list")
-    if datatype == "FP16":
-        raise Invalid(f"input '{name}': FP16 has no JSON form; send it as binary data")
+    if datatype in {"FP16", "BF16"}:
+        raise Invalid(f"input '{name}': {datatype} has no JSON form; send it as binary data")
     flat = _flattened(name, values)
     if len(flat) != math.prod(shape):
         raise Invalid(
@@ -105,11 +108,14 @@ def _numbers_from_json(name: str, datatype: str, flat: list[Any]) -> Array:
 
 
 def from_bytes(name: str, datatype: str, shape: tuple[int, ...], raw: memoryview) -> Array:
-    """The array that `raw` holds, a read-only view on it except for BYTES. Raises `Invalid` for a wrong byte count."""
+    """The array that `raw` holds, a view on it except for BOOL, BYTES and BF16, which becomes FP32.
+
+    Raises `Invalid` for a wrong byte count, before it takes any memory for the shape.
+    """
     count = math.prod(shape)
     if datatype == "BYTES":
         return _bytes_from_binary(name, count, raw).reshape(shape)
-    dtype = NUMPY_TYPES[datatype].newbyteorder("<")
+    dtype = _BF16_BITS if datatype == "BF16" else NUMPY_TYPES[datatype].newbyteorder("<")
     if raw.nbytes != count * dtype.itemsize:
         raise Invalid(
             f"input '{name}': unexpected size: got {raw.nbytes} bytes, and shape {list(shape)} of {datatype} takes"
@@ -118,7 +124,10 @@ def from_bytes(name: str, datatype: str, shape: tuple[int, ...], raw: memoryview
     if datatype == "BOOL":
         # Any byte but 0 is true, and not every byte is a valid bool to numpy: so this one is copied.
         return np.not_equal(np.frombuffer(raw, dtype=np.uint8), 0).reshape(shape)
-    return np.frombuffer(raw, dtype=dtype).reshape(shape)
+    array: Array = np.frombuffer(raw, dtype=dtype).reshape(shape)
+    if datatype == "BF16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array
 
 
 def _bytes_from_binary(name: str, count: int, raw: memoryview) -> Array:
@@ -165,12 +174,18 @@ def to_bytes(array: Array) -> bytes | memoryview:
 
 
 def classification(array: Array, k: int, class_names: Sequence[str] | None) -> Array:
-    """The `k` largest values along the last axis as BYTES "value:index[:label]", shape (…, k)."""
-    rows = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
+    """The `k` largest values along the last axis as BYTES "value:index[:label]", shape (…, k).
+
+    `array` holds numbers. Of equal values the first comes first; NaN comes last.
+    """
+    rows = array.reshape(math.prod(array.shape[:-1]), array.shape[-1]) if array.ndim else array.reshape(1, 1)
     k = min(k, rows.shape[-1])
     result = np.empty((len(rows), k), dtype=np.object_)
     for row_number, row in enumerate(rows):
-        for rank, index in enumerate(np.argsort(-row, kind="stable")[:k]):
+        # Descending; integers by their complement, since the negative of some is no integer of their type.
+        falling = -row if row.dtype.kind == "f" else ~row
+        for rank, index in enumerate(np.argsort(falling, kind="stable")[:k]):
             label = f":{class_names[index]}" if class_names and index < len(class_names) else ""
-            result[row_number, rank] = f"{row[index]:f}:{index}{label}".encode()
+            value = f"{row[index]:f}" if row.dtype.kind == "f" else str(row[index])
+            result[row_number, rank] = f"{value}:{index}{label}".encode()
     return result.reshape(*array.shape[:-1], k) if array.ndim else result.reshape(k)

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from app.engines.engine import NUMPY_TYPES, Array
-from app.errors import Invalid, Unsupported
+from app.errors import Invalid
 from app.inference import tensors
 
 NUMERIC = [name for name in NUMPY_TYPES if name not in {"BYTES", "FP16"}]
@@ -128,8 +129,48 @@ def test_cut_or_surplus_string_data_is_refused(raw: bytes, count: int) -> None:
 def test_an_unknown_datatype_is_refused_with_the_known_ones() -> None:
     with pytest.raises(Invalid, match="FP32"):
         tensors.checked_datatype("x", "FLOAT")
-    with pytest.raises(Unsupported, match="BF16"):
-        tensors.checked_datatype("x", "BF16")
+
+
+def test_bf16_is_the_upper_half_of_an_fp32() -> None:
+    values = np.array([[1.0, -2.5], [math.inf, 3.0e38]], dtype=np.float32)
+    upper = (values.view(np.uint32) >> 16).astype("<u2")
+    array = tensors.from_bytes("x", "BF16", (2, 2), memoryview(upper.tobytes()))
+    assert array.dtype == np.float32
+    assert (array.view(np.uint32) == upper.astype(np.uint32) << 16).all()
+    np.testing.assert_allclose(array, values, rtol=2**-7)
+    with pytest.raises(Invalid, match="unexpected size: got 8 bytes, and shape \\[3\\] of BF16 takes 6"):
+        tensors.from_bytes("x", "BF16", (3,), memoryview(upper.tobytes()))
+
+
+def test_no_memory_is_taken_for_a_claimed_shape() -> None:
+    tracemalloc.start()
+    try:
+        for datatype in ("FP32", "BOOL", "BF16", "BYTES"):
+            with pytest.raises(Invalid, match="unexpected size"):
+                tensors.from_bytes("x", datatype, (2**20, 2**20), memoryview(b"\x00" * 8))
+        with pytest.raises(Invalid, match="unexpected size"):
+            tensors.from_json("x", "FP32", (2**20, 2**20), [1.0])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64", "float32", "float16"])
+def test_the_largest_are_classified_first_in_any_type_of_number(dtype: str) -> None:
+    row = np.array([0, 5, 5, np.iinfo(dtype).min if dtype.startswith("int") else 1, 7], dtype=dtype)
+    top = tensors.classification(row[None], 9, ["a", "b"])
+    assert top.shape == (1, 5)
+    order = [int(each.split(b":")[1]) for each in top[0]]
+    assert order[:3] == [4, 1, 2]
+    assert order[-1] == (3 if dtype.startswith("int") else 0)
+    assert top[0][1] == (b"5:1:b" if "int" in dtype else b"5.000000:1:b")
+
+
+def test_nothing_can_be_classified_too() -> None:
+    assert tensors.classification(np.empty((0, 4), np.float32), 2, None).shape == (0, 2)
+    assert tensors.classification(np.empty((3, 0), np.float32), 2, None).shape == (3, 0)
+    assert tensors.classification(np.array(2.5, np.float32), 2, None).tolist() == [b"2.500000:0"]
 
 
 def test_classification_ranks_with_labels() -> None:
