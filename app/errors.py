@@ -39,6 +39,20 @@ class Unavailable(OctetError):
     """Cannot be served now; the same request may succeed later."""
 
 
+class QueueFull(Unavailable):
+    """As many rows wait for the variant as may wait."""
+
+    def __init__(self, model: str, rows: int) -> None:
+        super().__init__(f"model '{model}' has {rows} rows waiting, as many as may wait; try again later")
+
+
+class DeadlineUnmet(Unavailable):
+    """The answer would come too late, so it was not computed. Triton calls this unavailable too: 503, not 504."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"Request timeout expired: model '{model}' cannot answer within the request's 'timeout'")
+
+
 class NoSpace(OctetError):
     """The disk that holds uploads and artifacts is full."""
 

@@ -33,11 +33,26 @@ class Settings(BaseSettings):
         default=16 * GIB, gt=0, description="Largest size that an archive or dataset may unpack to."
     )
     max_inference_bytes: int = Field(default=256 * 1024**2, gt=0, description="Largest body of an inference request.")
+    inference_body_seconds: float = Field(
+        default=120, gt=0, description="Longest time that the body of an inference request may take to come."
+    )
     inspection_seconds: float = Field(default=120, gt=0, description="Limit for checking one upload.")
 
     inference_threads: int = Field(default=0, ge=0, description="Requests computed at once; 0 means one a core.")
     intra_op_threads: int = Field(
         default=1, ge=0, description="Cores that one inference uses; 0 lets the engine use all."
+    )
+    model_memory: int = Field(
+        default=0, ge=0, description="Bytes that loaded models may take together; 0 means half of the machine's memory."
+    )
+    max_batch_rows: int = Field(
+        default=32, ge=1, description="Rows that requests are joined up to; 1 computes each request alone."
+    )
+    max_batch_delay_us: int = Field(
+        default=0, ge=0, description="Microseconds that a request may wait for others to be joined with."
+    )
+    max_waiting_rows: int = Field(
+        default=4096, ge=1, description="Rows that may wait for one variant before requests are refused."
     )
 
     worker_concurrency: int = Field(default=1, ge=1, description="Jobs that one worker runs at once.")

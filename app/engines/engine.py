@@ -65,6 +65,9 @@ class Engine(Protocol):
 
     name: str
 
-    def load(self, path: Path, *, intra_op_threads: int) -> LoadedModel:
-        """The model at `path`, its external data beside it. Raises `InvalidModel` when it cannot be loaded."""
+    def load(self, path: Path, *, intra_op_threads: int, arena: bool = True) -> LoadedModel:
+        """The model at `path`, its external data beside it. Raises `InvalidModel` when it cannot be loaded.
+
+        `arena`: keep memory between runs, which is faster; without, each run gives its memory back.
+        """
         ...

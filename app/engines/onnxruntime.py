@@ -72,10 +72,13 @@ class OnnxRuntimeEngine:
 
     name = NAME
 
-    def load(self, path: Path, *, intra_op_threads: int) -> OnnxRuntimeModel:
+    def load(self, path: Path, *, intra_op_threads: int, arena: bool = True) -> OnnxRuntimeModel:
         options = ort.SessionOptions()
         options.intra_op_num_threads = intra_op_threads
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = arena
+        # Weights that are repacked at load are freed then; in the arena they would stay a second time.
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         # Several variants share the cores: a pool that spins after its run steals them from the others.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4

@@ -1,112 +1,260 @@
-"""Variants in memory: loaded once, off the event loop, and warm before they answer."""
+"""Variants in memory: loaded once, in a thread that holds up nobody, and kept within a limit of bytes."""
 
-import shutil
+import logging
+import os
 import threading
-import uuid
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
-
 from app.blobs import BlobStore
-from app.engines import ENGINES, LoadedModel, TensorSpec
-from app.engines.engine import NUMPY_TYPES, Array
-from app.errors import InvalidModel, OctetError
-from app.registry.tables import Variant
+from app.engines import LoadedModel
+from app.serving.loading import Artifact, Loader
+from app.serving.memory import give_back_freed, resident_bytes
+
+__all__ = ["Artifact", "Lease", "Pool"]
+
+_log = logging.getLogger(__name__)
+
+# Loads wait for so long, at most, until those who run on what had to go are done.
+_PATIENCE_S = 10.0
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """What is loaded: an ONNX file, and its external data under the name that it has in the model."""
+class _Entry:
+    """One artifact: asked for, loaded, or on its way out. Guarded by the pool's lock.
 
-    engine: str
-    digest: str
-    data_digest: str | None = None
-    data_name: str | None = None
+    `waiters` hold while it loads; `out` is set once its memory was freed.
+    """
 
-    @classmethod
-    def of(cls, variant: Variant) -> "Artifact":
-        return cls(variant.engine, variant.digest, variant.data_digest, variant.data_name)
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self.model: LoadedModel | None = None
+        self.size_bytes = 0
+        self.leases = 0
+        self.retired = False
+        self.waiters: list[Future[Lease]] = []
+        self.out = threading.Event()
+
+
+class Lease:
+    """The right to run a model, which stays in memory until `release`. Released once, by whoever holds it."""
+
+    __slots__ = ("_entry", "_pool", "model")
+
+    def __init__(self, pool: "Pool", entry: _Entry, model: LoadedModel) -> None:
+        self._pool = pool
+        self._entry = entry
+        self.model = model
+
+    def release(self) -> None:
+        # Whoever keeps a released lease (a future, a traceback) does not keep the model with it.
+        del self.model
+        self._pool._released(self._entry)
 
 
 class Pool:
-    """Loaded artifacts. Its methods block and belong into threads; they may be called from many at once."""
+    """Loaded artifacts, least recently used ones evicted first. Its methods may be called from many threads at once.
 
-    def __init__(self, blobs: BlobStore, scratch: Path, *, intra_op_threads: int) -> None:
-        self._blobs = blobs
-        self._scratch = scratch
-        self._intra_op_threads = intra_op_threads
+    Loads happen one after the other in one thread of low priority: requests for other models go on, and what one
+    load adds to the process's memory can be told. Whoever is about to be evicted or unloaded first ends its requests.
+    """
+
+    def __init__(
+        self, blobs: BlobStore, scratch: Path, *, intra_op_threads: int, memory_bytes: int | None = None
+    ) -> None:
+        """`memory_bytes`: what all loaded models may take together; None for no limit."""
+        self._files = Loader(blobs, scratch, intra_op_threads=intra_op_threads)
+        self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
-        self._loaded: dict[Artifact, Future[LoadedModel]] = {}
+        # The least recently used first.
+        self._entries: dict[Artifact, _Entry] = {}
+        self._pinned: set[Artifact] = set()
+        self._loads = ThreadPoolExecutor(1, "octet-load", _lower_priority)
+
+    def acquire(self, artifact: Artifact) -> "Future[Lease]":
+        """A lease, at once when the artifact is loaded, and else when it is; callers that come meanwhile share a load.
+
+        The future fails with `InvalidModel` when it cannot be loaded; the next call tries again.
+        """
+        future: Future[Lease] = Future()
+        with self._lock:
+            entry = self._entries.pop(artifact, None)
+            first = entry is None
+            entry = self._entries[artifact] = entry or _Entry(artifact)
+            if entry.model is None:
+                entry.waiters.append(future)
+            else:
+                entry.leases += 1
+                future.set_result(Lease(self, entry, entry.model))
+        if first:
+            self._loads.submit(self._load, entry)
+        return future
+
+    def acquire_loaded(self, artifact: Artifact) -> Lease | None:
+        """A lease if the artifact is loaded already; never waits."""
+        with self._lock:
+            entry = self._entries.get(artifact)
+            if entry is None or entry.model is None:
+                return None
+            entry.leases += 1
+            self._entries[artifact] = self._entries.pop(artifact)
+            return Lease(self, entry, entry.model)
+
+    @contextmanager
+    def lease(self, artifact: Artifact) -> Iterator[LoadedModel]:
+        """The model, which stays in memory within the block. Blocks while it loads; raises `InvalidModel`."""
+        lease = self.acquire(artifact).result()
+        try:
+            yield lease.model
+        finally:
+            lease.release()
+
+    def load(self, artifact: Artifact) -> None:
+        """Have it loaded when this returns. Raises `InvalidModel` when it cannot be."""
+        self.acquire(artifact).result().release()
 
     def get(self, artifact: Artifact) -> LoadedModel:
-        """The model, loading it at the first call; calls that come meanwhile wait for that one load.
+        """The model without a lease: an eviction does not wait for it, and its memory stays until it is let go."""
+        with self.lease(artifact) as model:
+            return model
 
-        Raises `InvalidModel` when it cannot be loaded; the next call tries again.
+    def unload(self, artifact: Artifact, *, timeout_s: float = 30) -> bool:
+        """Forget it, and wait until its running requests ended and its memory was freed; False: not in that time.
+
+        Requests that come meanwhile load it anew.
         """
-        with self._lock:
-            future = self._loaded.get(artifact)
-            first = future is None
-            if future is None:
-                future = self._loaded[artifact] = Future()
-        if first:
-            self._load_into(future, artifact)
-        return future.result()
+        return all(entry.out.wait(timeout_s) for entry in self._retire([artifact]))
 
     def drop(self, digests: set[str]) -> None:
-        """Forget artifacts whose ONNX file is among `digests`; requests that run on them still end."""
+        """Forget artifacts whose ONNX file is among `digests`, without waiting; requests that run on them still end."""
         with self._lock:
-            for artifact in [artifact for artifact in self._loaded if artifact.digest in digests]:
-                del self._loaded[artifact]
+            gone = [artifact for artifact in self._entries if artifact.digest in digests]
+            self._pinned -= {artifact for artifact in self._pinned if artifact.digest in digests}
+        self._retire(gone)
+
+    def pin(self, artifact: Artifact) -> None:
+        """Never evict it from now on; it may still be unloaded or dropped."""
+        with self._lock:
+            self._pinned.add(artifact)
+
+    def unpin(self, artifact: Artifact) -> None:
+        with self._lock:
+            self._pinned.discard(artifact)
 
     def is_loaded(self, artifact: Artifact) -> bool:
         with self._lock:
-            future = self._loaded.get(artifact)
-        return future is not None and future.done() and future.exception() is None
+            entry = self._entries.get(artifact)
+            return entry is not None and entry.model is not None
 
-    def _load_into(self, future: Future[LoadedModel], artifact: Artifact) -> None:
+    def loaded_bytes(self) -> dict[Artifact, int]:
+        """What is loaded, the least recently used first, and the memory that each was measured to take."""
+        with self._lock:
+            return {artifact: entry.size_bytes for artifact, entry in self._entries.items() if entry.model is not None}
+
+    def close(self) -> None:
+        """Load nothing any more; what is loaded stays until the process ends."""
+        self._loads.shutdown(wait=False, cancel_futures=True)
+
+    def _load(self, entry: _Entry) -> None:
+        """In the loading thread: load, measure, and hand leases to all who wait."""
         try:
-            model = self._load(artifact)
-            warm_up(model)
-        except BaseException as error:
-            with self._lock:
-                self._loaded.pop(artifact, None)
+            at_least = self._files.file_bytes(entry.artifact)
+            short = self._make_room(at_least)
+            before = resident_bytes()
+            model = self._files.load(entry.artifact, arena=not short)
+            # What the engine parsed and repacked is more than what it keeps: three times the weights stay otherwise.
+            give_back_freed()
+            grown = resident_bytes() - before
+        except BaseException as error:  # noqa: BLE001 - told to those who wait
+            self._failed(entry, error)
+            return
+        # Memory that others free meanwhile hides growth, but no model takes less than its weights.
+        entry.size_bytes = max(grown, at_least)
+        going = self._retire(self._victims(0, sparing=entry))
+        self._loaded(entry, model)
+        del model
+        self._see_out(going)
+
+    def _loaded(self, entry: _Entry, model: LoadedModel) -> None:
+        with self._lock:
+            entry.model = model
+            waiters = [future for future in entry.waiters if future.set_running_or_notify_cancel()]
+            entry.waiters.clear()
+            entry.leases += len(waiters)
+            unwanted = entry.retired and not entry.leases
+        if unwanted:
+            self._free(entry)
+        for future in waiters:
+            future.set_result(Lease(self, entry, model))
+
+    def _failed(self, entry: _Entry, error: BaseException) -> None:
+        with self._lock:
+            if self._entries.get(entry.artifact) is entry:
+                del self._entries[entry.artifact]
+            waiters = [future for future in entry.waiters if future.set_running_or_notify_cancel()]
+            entry.waiters.clear()
+        entry.out.set()
+        for future in waiters:
             future.set_exception(error)
-            raise
-        future.set_result(model)
 
-    def _load(self, artifact: Artifact) -> LoadedModel:
-        engine = ENGINES[artifact.engine]
-        try:
-            if artifact.data_digest is None or artifact.data_name is None:
-                return engine.load(self._blobs.path(artifact.digest), intra_op_threads=self._intra_op_threads)
-            folder = self._scratch / f"load-{uuid.uuid4().hex}"
-            folder.mkdir()
-            try:
-                self._blobs.link(artifact.digest, folder / "model.onnx")
-                self._blobs.link(artifact.data_digest, folder / artifact.data_name)
-                return engine.load(folder / "model.onnx", intra_op_threads=self._intra_op_threads)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-        except FileNotFoundError as error:
-            raise InvalidModel("failed to load: the artifact was deleted") from error
+    def _make_room(self, wanted_bytes: int) -> bool:
+        """Evict until `wanted_bytes` fit too, as far as there is what may go; whether anything had to."""
+        going = self._retire(self._victims(wanted_bytes))
+        self._see_out(going)
+        return bool(going)
+
+    def _see_out(self, going: list[_Entry]) -> None:
+        for entry in going:
+            if not entry.out.wait(_PATIENCE_S):
+                _log.warning("an evicted model is still running after %s s; loading all the same", _PATIENCE_S)
+
+    def _victims(self, wanted_bytes: int, sparing: _Entry | None = None) -> list[Artifact]:
+        """The least recently used first, those at rest before those that run; pinned ones never."""
+        if self._memory_bytes is None:
+            return []
+        with self._lock:
+            excess = sum(entry.size_bytes for entry in self._entries.values()) + wanted_bytes - self._memory_bytes
+            may_go = [
+                entry
+                for artifact, entry in self._entries.items()
+                if entry.model is not None and entry is not sparing and artifact not in self._pinned
+            ]
+            may_go.sort(key=lambda entry: entry.leases > 0)
+            victims = []
+            for entry in may_go:
+                if excess <= 0:
+                    break
+                excess -= entry.size_bytes
+                victims.append(entry.artifact)
+            return victims
+
+    def _retire(self, artifacts: list[Artifact]) -> list[_Entry]:
+        """Nobody new gets these; each is freed when its last lease is released, at once when it has none."""
+        with self._lock:
+            going = [entry for artifact in artifacts if (entry := self._entries.pop(artifact, None)) is not None]
+            for entry in going:
+                entry.retired = True
+            idle = [entry for entry in going if entry.model is not None and not entry.leases]
+        for entry in idle:
+            self._free(entry)
+        return going
+
+    def _released(self, entry: _Entry) -> None:
+        with self._lock:
+            entry.leases -= 1
+            last = entry.retired and not entry.leases and not entry.waiters
+        if last:
+            self._free(entry)
+
+    def _free(self, entry: _Entry) -> None:
+        entry.model = None
+        give_back_freed()
+        entry.out.set()
 
 
-def warm_up(model: LoadedModel) -> None:
-    """Run once on zeros, so that the first client does not pay for lazy allocation.
-
-    A model may refuse made-up inputs (shapes that must agree, say): it is served all the same.
-    """
-    try:
-        model.run({spec.name: zeros(spec) for spec in model.inputs})
-    except OctetError:
-        return
-
-
-def zeros(spec: TensorSpec) -> Array:
-    """An array that fits `spec`, each dynamic axis one long; empty strings for BYTES."""
-    shape = tuple(1 if axis < 0 else axis for axis in spec.shape)
-    if spec.datatype == "BYTES":
-        return np.full(shape, b"", dtype=np.object_)
-    return np.zeros(shape, dtype=NUMPY_TYPES[spec.datatype])
+def _lower_priority() -> None:
+    """Have the kernel prefer threads that answer requests to this one; where threads have priorities of their own."""
+    if hasattr(os, "setpriority") and hasattr(threading, "get_native_id") and os.uname().sysname == "Linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -1,18 +1,23 @@
-import hashlib
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 from app.blobs import LocalBlobStore
 from app.engines import ENGINES
 from app.errors import InvalidModel
-from app.serving.pool import Artifact, Pool, zeros
+from app.serving.loading import Loader
+from app.serving.memory import give_back_freed, resident_bytes
+from app.serving.pool import Artifact, Pool
 from tests import graphs
+from tests.app.serving.artifacts import kept, kept_model
+
+MIB = 1024**2
+SOON_S = 30
 
 
 @pytest.fixture
@@ -21,25 +26,43 @@ def blobs(tmp_path: Path) -> LocalBlobStore:
 
 
 @pytest.fixture
-def pool(blobs: LocalBlobStore, tmp_path: Path) -> Pool:
+def pools(blobs: LocalBlobStore, tmp_path: Path) -> Iterator[Any]:
     (tmp_path / "scratch").mkdir()
-    return Pool(blobs, tmp_path / "scratch", intra_op_threads=1)
+    made: list[Pool] = []
+
+    def make(memory_bytes: int | None = None) -> Pool:
+        made.append(Pool(blobs, tmp_path / "scratch", intra_op_threads=1, memory_bytes=memory_bytes))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.close()
 
 
-def kept(blobs: LocalBlobStore, path: Path) -> str:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    blobs.put(path, digest)
-    return digest
+@pytest.fixture
+def pool(pools: Any) -> Pool:
+    made: Pool = pools()
+    return made
 
 
-def artifact(blobs: LocalBlobStore, tmp_path: Path) -> Artifact:
-    return Artifact("onnxruntime", kept(blobs, graphs.save(graphs.linear_classifier(), tmp_path / "m.onnx")))
+@pytest.fixture
+def small(blobs: LocalBlobStore, tmp_path: Path) -> Artifact:
+    return kept_model(blobs, graphs.linear_classifier(), tmp_path)
 
 
-def test_concurrent_first_requests_load_once(
-    pool: Pool, blobs: LocalBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted = artifact(blobs, tmp_path)
+@pytest.fixture
+def large(blobs: LocalBlobStore, tmp_path: Path) -> list[Artifact]:
+    """Four models of 8 MiB each. What a process does at its first load is done before, so as not to be measured."""
+    Loader(blobs, tmp_path, intra_op_threads=1).load(
+        kept_model(blobs, graphs.linear_classifier(features=2048, classes=1024, seed=9), tmp_path)
+    )
+    return [
+        kept_model(blobs, graphs.linear_classifier(features=2048, classes=1024, seed=seed), tmp_path)
+        for seed in range(4)
+    ]
+
+
+def test_concurrent_first_requests_load_once(pool: Pool, small: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[Path] = []
     engine = ENGINES["onnxruntime"]
     real = engine.load
@@ -51,59 +74,164 @@ def test_concurrent_first_requests_load_once(
     monkeypatch.setattr(engine, "load", counted)
     barrier = threading.Barrier(8)
 
-    def get(_: int) -> object:
+    def run(_: int) -> int:
         barrier.wait()
-        return pool.get(wanted)
+        with pool.lease(small) as model:
+            return id(model)
 
     with ThreadPoolExecutor(8) as threads:
-        models = list(threads.map(get, range(8)))
+        models = list(threads.map(run, range(8)))
     assert len(loads) == 1
-    assert len({id(model) for model in models}) == 1
-    assert pool.is_loaded(wanted)
+    assert len(set(models)) == 1
+    assert pool.is_loaded(small)
 
 
 def test_a_failed_load_is_told_to_all_and_tried_again(pool: Pool, blobs: LocalBlobStore, tmp_path: Path) -> None:
-    (tmp_path / "broken").write_bytes(b"junk")
-    broken = Artifact("onnxruntime", kept(blobs, tmp_path / "broken"))
+    path = tmp_path / "broken"
+    path.write_bytes(b"junk")
+    broken = Artifact("onnxruntime", kept(blobs, path))
     for _ in range(2):
-        with pytest.raises(InvalidModel, match="failed to load"):
-            pool.get(broken)
+        futures = [pool.acquire(broken) for _ in range(3)]
+        for future in futures:
+            with pytest.raises(InvalidModel, match="failed to load"):
+                future.result(SOON_S)
     assert not pool.is_loaded(broken)
     with pytest.raises(InvalidModel, match="deleted"):
-        pool.get(Artifact("onnxruntime", "0" * 64))
+        pool.load(Artifact("onnxruntime", "0" * 64))
 
 
-def test_a_dropped_artifact_is_forgotten_but_still_runs_for_those_who_have_it(
-    pool: Pool, blobs: LocalBlobStore, tmp_path: Path
+def test_a_load_holds_up_no_requests_of_other_models(
+    pool: Pool, small: Artifact, large: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = artifact(blobs, tmp_path)
-    model = pool.get(wanted)
-    pool.drop({wanted.digest})
-    assert not pool.is_loaded(wanted)
-    (logits,) = model.run({"x": np.zeros((1, 16), np.float32)})
+    pool.load(small)
+    begun, go_on = threading.Event(), threading.Event()
+    engine = ENGINES["onnxruntime"]
+    real = engine.load
+
+    def slow(path: Path, **options: Any) -> Any:
+        begun.set()
+        assert go_on.wait(SOON_S)
+        return real(path, **options)
+
+    monkeypatch.setattr(engine, "load", slow)
+    loading = pool.acquire(large[0])
+    assert begun.wait(SOON_S)
+    with pool.lease(small) as model:
+        assert model.run({"x": np.zeros((1, 16), np.float32)})[0].shape == (1, 4)
+    assert pool.acquire_loaded(large[0]) is None
+    assert not loading.done()
+    go_on.set()
+    loading.result(SOON_S).release()
+
+
+def test_a_dropped_artifact_is_forgotten_but_those_who_run_it_end(pool: Pool, small: Artifact) -> None:
+    with pool.lease(small) as model:
+        pool.drop({small.digest})
+        assert not pool.is_loaded(small)
+        (logits,) = model.run({"x": np.zeros((1, 16), np.float32)})
     assert logits.shape == (1, 4)
 
 
-def test_external_data_is_found_under_its_name_and_nothing_is_left(
-    pool: Pool, blobs: LocalBlobStore, tmp_path: Path
-) -> None:
-    folder = tmp_path / "big"
-    folder.mkdir()
-    onnx.save(
-        graphs.linear_classifier(features=256, classes=64),
-        folder / "m.onnx",
-        save_as_external_data=True,
-        location="weights.bin",
-        size_threshold=0,
-    )
-    wanted = Artifact("onnxruntime", kept(blobs, folder / "m.onnx"), kept(blobs, folder / "weights.bin"), "weights.bin")
-    (logits,) = pool.get(wanted).run({"x": np.ones((1, 256), np.float32)})
-    assert logits.shape == (1, 64)
-    assert list((tmp_path / "scratch").iterdir()) == []
+def test_one_that_is_dropped_while_it_loads_still_answers_those_who_asked(pool: Pool, small: Artifact) -> None:
+    future = pool.acquire(small)
+    pool.drop({small.digest})
+    lease = future.result(SOON_S)
+    assert lease.model.run({"x": np.zeros((1, 16), np.float32)})[0].shape == (1, 4)
+    lease.release()
+    assert not pool.is_loaded(small)
 
 
-def test_the_warm_up_input_fits_every_datatype(tmp_path: Path) -> None:
-    path = graphs.save(graphs.all_datatypes(), tmp_path / "types.onnx")
-    model = ENGINES["onnxruntime"].load(path, intra_op_threads=1)
-    outputs = model.run({spec.name: zeros(spec) for spec in model.inputs})
-    assert [output.shape for output in outputs] == [(1,)] * 13
+def test_unloading_waits_for_a_running_request(pool: Pool, small: Artifact) -> None:
+    lease = pool.acquire(small).result(SOON_S)
+    assert not pool.unload(small, timeout_s=0.01)
+    lease.release()
+    pool.load(small)
+    lease = pool.acquire(small).result(SOON_S)
+    unloaded: list[bool] = []
+    thread = threading.Thread(target=lambda: unloaded.append(pool.unload(small, timeout_s=SOON_S)))
+    thread.start()
+    while pool.is_loaded(small):
+        pass
+    assert unloaded == []
+    lease.release()
+    thread.join(SOON_S)
+    assert unloaded == [True]
+
+
+def test_what_a_model_takes_is_measured(pool: Pool, large: list[Artifact]) -> None:
+    pool.load(large[0])
+    # The weights once, and some slack for what else the process does for the first time; never all copies of a load.
+    assert 8 * MIB <= pool.loaded_bytes()[large[0]] < 20 * MIB
+
+
+def test_the_least_recently_used_is_evicted(pools: Any, large: list[Artifact]) -> None:
+    first, second, third, _ = large
+    pool = pools(22 * MIB)
+    pool.load(first)
+    pool.load(second)
+    pool.load(first)
+    pool.load(third)
+    assert pool.is_loaded(first)
+    assert not pool.is_loaded(second)
+    assert pool.is_loaded(third)
+
+
+def test_pinned_ones_stay(pools: Any, large: list[Artifact]) -> None:
+    pool = pools(12 * MIB)
+    pool.pin(large[0])
+    for artifact in large:
+        pool.load(artifact)
+    assert pool.is_loaded(large[0])
+    assert not pool.is_loaded(large[1])
+    pool.unpin(large[0])
+    pool.load(large[1])
+    assert not pool.is_loaded(large[0])
+
+
+def test_an_eviction_waits_for_a_running_request(pools: Any, large: list[Artifact]) -> None:
+    pool = pools(12 * MIB)
+    lease = pool.acquire(large[0]).result(SOON_S)
+    loading = pool.acquire(large[1])
+    while pool.is_loaded(large[0]):
+        pass
+    assert not loading.done()
+    assert lease.model.run({"x": np.zeros((1, 2048), np.float32)})[0].shape == (1, 1024)
+    lease.release()
+    loading.result(SOON_S).release()
+
+
+def test_one_larger_than_the_limit_is_served_alone(pools: Any, large: list[Artifact]) -> None:
+    pool = pools(1)
+    for artifact in large:
+        with pool.lease(artifact) as model:
+            assert model.run({"x": np.zeros((1, 2048), np.float32)})[0].shape == (1, 1024)
+        assert list(pool.loaded_bytes()) == [artifact]
+
+
+def test_a_hundred_cycles_of_loading_leave_no_memory_behind(pool: Pool, large: list[Artifact]) -> None:
+    def cycle(times: int) -> None:
+        for number in range(times):
+            artifact = large[number % len(large)]
+            with pool.lease(artifact) as model:
+                model.run({"x": np.zeros((8, 2048), np.float32)})
+            assert pool.unload(artifact)
+
+    cycle(12)
+    give_back_freed()
+    before = resident_bytes()
+    cycle(100)
+    give_back_freed()
+    # One model that stayed in each cycle would be 800 MiB.
+    assert resident_bytes() - before < 24 * MIB
+
+
+def test_many_threads_under_a_tight_limit_all_get_their_answers(pools: Any, large: list[Artifact]) -> None:
+    pool = pools(20 * MIB)
+
+    def run(number: int) -> tuple[int, ...]:
+        with pool.lease(large[number % len(large)]) as model:
+            shape: tuple[int, ...] = model.run({"x": np.zeros((1, 2048), np.float32)})[0].shape
+            return shape
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(run, range(40))) == {(1, 1024)}
