@@ -15,9 +15,12 @@ from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
 from app.inference import rest
 from app.inference.dataplane import DataPlane
+from app.inference.endpoints import Endpoints, Limits
+from app.inference.repository import Repository
 from app.queue import Outbox
 from app.registry import Database, migrations
 from app.serving.pool import Pool
+from app.serving.statistics import Statistics
 from app.settings import Settings
 from app.web import pages
 from app.web.report import render_report
@@ -60,24 +63,27 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.services = Services(settings, database, blobs, pool, outbox, render_report)
     app.add_middleware(uploads.BodyLimit, max_bytes=settings.max_upload_bytes)
     problems.install(app)
-    _mount(app, DataPlane(database, pool), database, settings)
+    inference = Endpoints(
+        DataPlane(database, pool, Statistics()),
+        Repository(database, pool),
+        database,
+        name=settings.server_name,
+        log_level=settings.log_level,
+        limits=Limits(
+            settings.inference_threads or usable_cores(), settings.max_inference_bytes, settings.inference_body_seconds
+        ),
+    )
+    _mount(app, inference)
     return app
 
 
-def _mount(app: FastAPI, dataplane: DataPlane, database: Database, settings: Settings) -> None:
+def _mount(app: FastAPI, inference: Endpoints) -> None:
+    # Routes are tried in order, and inference is what must be quick.
+    app.include_router(rest.router(inference))
     management = APIRouter(prefix="/api/v1")
     for nouns in (models, variants, points, datasets, jobs):
         management.include_router(nouns.routes)
     app.include_router(management)
-    app.include_router(
-        rest.router(
-            dataplane,
-            database,
-            server_name=settings.server_name,
-            threads=settings.inference_threads or usable_cores(),
-            max_bytes=settings.max_inference_bytes,
-        )
-    )
     app.include_router(operations.routes)
     app.include_router(pages.routes)
     app.mount("/static", StaticFiles(directory=Path(web.__file__).parent / "static"), name="static")

@@ -1,7 +1,7 @@
 """The Open Inference Protocol V2 without its transport: which variant answers, and what it answers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,12 +9,13 @@ from app.engines import TensorSpec
 from app.engines.engine import OIP_NAMES, Array
 from app.errors import Invalid
 from app.inference import metrics
+from app.inference.naming import meant, reference_in
+from app.inference.parameters import SequencePosition
 from app.inference.tensors import classification
 from app.registry import Database, Session, models, variants
 from app.registry.tables import Model, Variant
 from app.serving.pool import Artifact, Pool
-
-PLATFORM = "onnxruntime_onnx"
+from app.serving.statistics import ComputeTime, Statistics
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Served:
 
 @dataclass(frozen=True)
 class InputTensor:
+    """`datatype` as the client named it: BF16 comes as the FP32 that it abbreviates."""
+
     name: str
     datatype: str
     array: Array
@@ -53,12 +56,20 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """`outputs` empty: all of them, binary or not by `binary_by_default`."""
+    """`outputs` empty: all of them, binary or not by `binary_by_default`.
+
+    `priority`: 1 is the most urgent; None or 0 leaves it to the server. `timeout_us`: how long the client wants to
+    wait, in microseconds; None or 0 for as long as it takes. `parameters`: those that the protocol gives no meaning.
+    """
 
     inputs: Sequence[InputTensor]
     outputs: Sequence[RequestedOutput] = ()
     binary_by_default: bool = False
     id: str | None = None
+    priority: int | None = None
+    timeout_us: int | None = None
+    sequence: SequencePosition | None = None
+    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,9 +91,10 @@ class InferenceResponse:
 class DataPlane:
     """Every face of the protocol calls these. They block and belong into threads."""
 
-    def __init__(self, database: Database, pool: Pool) -> None:
+    def __init__(self, database: Database, pool: Pool, statistics: Statistics) -> None:
         self._database = database
         self._pool = pool
+        self._statistics = statistics
 
     def resolve(self, name: str, version: str | None = None) -> Served:
         """The variant meant by `name`, which may be `model@variant`, and `version`: an integer or a label.
@@ -90,12 +102,9 @@ class DataPlane:
         With neither, the model's default. Raises `UnknownModel`, `UnknownVariant`, `Rejected` for a variant that may
         not serve, or `Invalid` for both at once.
         """
-        model_name, at, label = name.partition("@")
-        if at and version is not None:
-            raise Invalid(f"'{name[:80]}' names a variant already; leave out the version")
+        model_name, reference = reference_in(name, version)
         with self._database.reading() as session:
             model = models.find(session, model_name)
-            reference = label if at else version
             if reference is None:
                 variant = variants.default_of(session, model)
             else:
@@ -103,34 +112,47 @@ class DataPlane:
             variants.check_serves(model, variant)
             return _served(session, model, variant)
 
-    def index(self) -> list[dict[str, str]]:
-        """All variants of all models, in the form of the repository extension."""
-        rows = []
+    def statistics(self, name: str | None = None, version: str | None = None) -> list[dict[str, Any]]:
+        """What was answered by the variants named, in the form of the statistics extension; by all, for no name.
+
+        A model without a version means each of its variants. Raises `UnknownModel` or `UnknownVariant`.
+        """
         with self._database.reading() as session:
-            for model in models.listed(session):
-                rows += [
-                    {"name": model.name, "version": str(row.version), **_state(row)}
-                    for row in variants.listed(session, model)
-                ]
-        return rows
+            named = (
+                [meant(session, name, version)]
+                if name is not None
+                else [(model, variants.listed(session, model)) for model in models.listed(session)]
+            )
+            rows = [(model.name, row.version, Artifact.of(row)) for model, listed in named for row in listed]
+        loaded = self._pool.loaded_bytes()
+        return [
+            {
+                "name": model,
+                "version": str(number),
+                **self._statistics.of(model, number),
+                "memory_usage": [{"type": "CPU", "id": 0, "byte_size": loaded[artifact]}] if artifact in loaded else [],
+            }
+            for model, number, artifact in rows
+        ]
 
     def infer(self, served: Served, request: InferenceRequest) -> InferenceResponse:
         """Run the variant. Raises `Invalid` for inputs or outputs that it does not have or take."""
         feeds = _checked_feeds(served, request.inputs)
         wanted = _wanted_outputs(served, request)
-        model = self._pool.get(served.artifact)
-        with metrics.measured(served.model, served.label):
-            started = time.perf_counter()
-            arrays = model.run(feeds, [output.name for output in wanted])
-            metrics.computed(served.model, served.label, time.perf_counter() - started)
+        with self._pool.lease(served.artifact) as model, metrics.measured(served.model, served.label):
+            started = time.perf_counter_ns()
+            try:
+                arrays = model.run(feeds, [output.name for output in wanted])
+            except Exception:
+                self._statistics.record_failure(served.model, served.version, time.perf_counter_ns() - started)
+                raise
+            ended = time.perf_counter_ns()
+            metrics.computed(served.model, served.label, (ended - started) / 1e9)
         outputs = [_as_output(output, array, served) for output, array in zip(wanted, arrays, strict=True)]
+        rows = len(request.inputs[0].array) if served.batchable and request.inputs[0].array.ndim else 1
+        compute = ComputeTime(0, ended - started, time.perf_counter_ns() - ended)
+        self._statistics.record(served.model, served.version, rows=rows, queues_ns=[0], compute=compute)
         return InferenceResponse(served, outputs, request.id, {"variant": served.label})
-
-
-def _state(variant: Variant) -> dict[str, str]:
-    if variants.may_serve(variant):
-        return {"state": "READY", "reason": ""}
-    return {"state": "UNAVAILABLE", "reason": f"rejected: {'; '.join(variant.reasons)}"}
 
 
 def _served(session: Session, model: Model, variant: Variant) -> Served:
@@ -169,7 +191,8 @@ def _listed(specs: dict[str, TensorSpec]) -> str:
 
 
 def _check_fits(tensor: InputTensor, spec: TensorSpec) -> None:
-    if tensor.datatype != spec.datatype:
+    abbreviated = tensor.datatype == "BF16" and spec.datatype == "FP32"
+    if tensor.datatype != spec.datatype and not abbreviated:
         raise Invalid(
             f"unexpected datatype {tensor.datatype} for inference input '{spec.name}', expecting {spec.datatype}"
         )

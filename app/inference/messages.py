@@ -1,16 +1,29 @@
 """Requests and responses of the REST face: JSON, optionally followed by binary tensors."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 
 from app.engines.engine import NUMPY_TYPES, TensorSpec
-from app.errors import Invalid
+from app.errors import Invalid, Unsupported
 from app.inference.dataplane import InferenceRequest, InferenceResponse, InputTensor, RequestedOutput
+from app.inference.json_text import json_object
+from app.inference.parameters import (
+    checked_parameters,
+    flag,
+    request_parameters,
+    sequence_position,
+    whole_number,
+)
 from app.inference.tensors import checked_datatype, checked_shape, from_bytes, from_json, to_bytes, to_json
 
 Chunk = bytes | memoryview
+
+#: How parameters begin that refer to memory which client and server share; they are not offered.
+_SHARED_MEMORY = "shared_memory_"
 
 
 def parse(body: memoryview, header_length: str | None, specs: Sequence[TensorSpec]) -> InferenceRequest:
@@ -28,13 +41,17 @@ def parse(body: memoryview, header_length: str | None, specs: Sequence[TensorSpe
         raise Invalid("'inputs' must be a non-empty list of tensors")
     tensors = [_input(tensor, blobs) for tensor in inputs]
     blobs.check_used_up()
-    parameters = _parameters("the request", message)
-    default = _flag("binary_data_output", parameters)
+    parameters = checked_parameters("the request", message)
+    binary_by_default = flag("binary_data_output", parameters)
     return InferenceRequest(
         inputs=tensors,
-        outputs=[_output(output, default) for output in _output_list(message)],
-        binary_by_default=default,
+        outputs=[_output(output, binary_by_default) for output in _output_list(message)],
+        binary_by_default=binary_by_default,
         id=_id(message),
+        priority=whole_number("priority", parameters),
+        timeout_us=whole_number("timeout", parameters),
+        sequence=sequence_position(parameters),
+        parameters=request_parameters(parameters),
     )
 
 
@@ -46,17 +63,6 @@ def _checked_header_length(body: memoryview, header_length: str | None) -> int:
     if int(header_length) > body.nbytes:
         raise Invalid(f"Inference-Header-Content-Length is {header_length}, and the body has {body.nbytes} bytes")
     return int(header_length)
-
-
-def json_object(raw: memoryview | bytes) -> dict[str, Any]:
-    """The JSON object in `raw`; raises `Invalid` for anything else."""
-    try:
-        message = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise Invalid(f"failed to parse the request JSON: {error}") from error
-    if not isinstance(message, dict):
-        raise Invalid("the request must be a JSON object")
-    return message
 
 
 class _Blobs:
@@ -88,7 +94,9 @@ def _input(tensor: Any, blobs: _Blobs) -> InputTensor:
     name = tensor["name"][:200]
     shape = checked_shape(name, tensor.get("shape"))
     datatype = checked_datatype(name, tensor.get("datatype"))
-    size = _parameters(f"input '{name}'", tensor).get("binary_data_size")
+    parameters = checked_parameters(f"input '{name}'", tensor)
+    _check_not_shared(f"input '{name}'", parameters)
+    size = parameters.get("binary_data_size")
     if size is None:
         if "data" not in tensor:
             raise Invalid(f"input '{name}' has neither 'data' nor 'binary_data_size'")
@@ -100,27 +108,40 @@ def _input(tensor: Any, blobs: _Blobs) -> InputTensor:
     return InputTensor(name, datatype, from_bytes(name, datatype, shape, blobs.take(name, size)))
 
 
+def _check_not_shared(owner: str, parameters: dict[str, Any]) -> None:
+    if any(name.startswith(_SHARED_MEMORY) for name in parameters):
+        raise Unsupported(f"{owner} refers to shared memory, which is not offered; send the bytes in the body")
+
+
 def _raw_request(body: memoryview, specs: Sequence[TensorSpec]) -> InferenceRequest:
     if len(specs) != 1:
         raise Invalid(f"a raw-binary request needs a model of one input; this one has {len(specs)}")
     spec = specs[0]
-    if spec.datatype == "BYTES":
-        raise Invalid("a raw-binary request cannot carry BYTES; send JSON or binary tensors")
     # The first axis, if dynamic, is the batch: one row. One more may be dynamic, and follows from the byte count.
     shape = [1 if position == 0 and axis < 0 else axis for position, axis in enumerate(spec.shape)]
+    if spec.datatype == "BYTES":
+        return InferenceRequest([_raw_string(body, spec.name, shape)], binary_by_default=True)
     if shape.count(-1) > 1:
         raise Invalid("a raw-binary request needs a model of at most one dynamic axis beside the batch")
     if -1 in shape:
-        row = NUMPY_TYPES[spec.datatype].itemsize
-        for axis in shape:
-            row *= axis if axis >= 0 else 1
+        row = NUMPY_TYPES[spec.datatype].itemsize * math.prod(axis for axis in shape if axis >= 0)
         shape[shape.index(-1)] = body.nbytes // row if row else 0
     array = from_bytes(spec.name, spec.datatype, tuple(shape), body)
     return InferenceRequest([InputTensor(spec.name, spec.datatype, array)], binary_by_default=True)
 
 
+def _raw_string(body: memoryview, name: str, shape: list[int]) -> InputTensor:
+    """The body as the only element of `shape`: without the length that elements have elsewhere."""
+    shape = [1 if axis < 0 else axis for axis in shape]
+    if math.prod(shape) != 1:
+        raise Invalid(f"a raw-binary request can carry one BYTES element, and input '{name}' has the shape {shape}")
+    array = np.empty(shape, dtype=np.object_)
+    array.fill(bytes(body))
+    return InputTensor(name, "BYTES", array)
+
+
 def _output_list(message: dict[str, Any]) -> list[Any]:
-    outputs = message.get("outputs") or []
+    outputs = message.get("outputs", [])
     if not isinstance(outputs, list):
         raise Invalid("'outputs' must be a list")
     return outputs
@@ -129,28 +150,11 @@ def _output_list(message: dict[str, Any]) -> list[Any]:
 def _output(output: Any, binary_by_default: bool) -> RequestedOutput:
     if not isinstance(output, dict) or not isinstance(output.get("name"), str):
         raise Invalid("each of 'outputs' must be an object with a 'name'")
-    parameters = _parameters(f"output '{output['name'][:200]}'", output)
-    top = parameters.get("classification", 0)
-    if not isinstance(top, int) or isinstance(top, bool) or top < 0:
-        raise Invalid("'classification' must be a non-negative integer")
-    return RequestedOutput(output["name"], _flag("binary_data", parameters, binary_by_default), top)
-
-
-def _parameters(owner: str, holder: dict[str, Any]) -> dict[str, Any]:
-    parameters = holder.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise Invalid(f"'parameters' of {owner} must be an object")
-    reserved = next((name for name in parameters if name.startswith("triton_")), None)
-    if reserved is not None:
-        raise Invalid(f"parameter '{reserved[:80]}': names that begin with 'triton_' are reserved")
-    return parameters
-
-
-def _flag(name: str, parameters: dict[str, Any], default: bool = False) -> bool:
-    value = parameters.get(name, default)
-    if not isinstance(value, bool):
-        raise Invalid(f"'{name}' must be true or false")
-    return value
+    owner = f"output '{output['name'][:200]}'"
+    parameters = checked_parameters(owner, output)
+    _check_not_shared(owner, parameters)
+    binary = flag("binary_data", parameters, default=binary_by_default)
+    return RequestedOutput(output["name"], binary, whole_number("classification", parameters) or 0)
 
 
 def _id(message: dict[str, Any]) -> str | None:

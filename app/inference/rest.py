@@ -1,227 +1,88 @@
-"""The REST face of the Open Inference Protocol V2."""
+"""The REST face of the Open Inference Protocol V2: its routes, and how they are documented."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
 
-from app import __version__
-from app.engines import TensorSpec
-from app.errors import TooLarge, Unsupported
-from app.inference import messages
-from app.inference.dataplane import PLATFORM, DataPlane, Served
-from app.registry import Database
+from app.inference import documentation
+from app.inference.endpoints import Endpoints
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
-
-T = TypeVar("T")
-
-_TENSOR = {
-    "type": "object",
-    "required": ["name", "shape", "datatype"],
-    "properties": {
-        "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer"}},
-        "datatype": {"type": "string"},
-        "parameters": {"type": "object"},
-        "data": {"type": "array", "items": {}},
-    },
-}
-_INFER_DOCS: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["inputs"],
-                    "properties": {
-                        "id": {"type": "string"},
-                        "parameters": {"type": "object"},
-                        "inputs": {"type": "array", "items": _TENSOR},
-                        "outputs": {"type": "array", "items": {"type": "object"}},
-                    },
-                }
-            },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        },
-    },
-    "parameters": [
-        {
-            "name": HEADER_LENGTH,
-            "in": "header",
-            "required": False,
-            "schema": {"type": "integer"},
-            "description": "Bytes of JSON at the start of the body; binary tensors follow.",
-        }
-    ],
-}
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class _Server:
-    """What the routes share. Work that blocks runs in threads, at most `threads` at once."""
+class PlainRoute(APIRoute):
+    """A route in the API's documentation whose endpoint gets the request as it is: nothing is parsed or validated."""
 
-    def __init__(self, dataplane: DataPlane, *, threads: int, max_bytes: int) -> None:
-        self.dataplane = dataplane
-        self.max_bytes = max_bytes
-        self._limiter = CapacityLimiter(threads)
-
-    async def blocking(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await to_thread.run_sync(work, *arguments, limiter=self._limiter)
-
-    async def infer(self, request: Request, model: str, version: str | None) -> Response:
-        _check_encoding(request)
-        body = await _body(request, self.max_bytes)
-        return await self.blocking(self._infer, model, version, body, request.headers.get(HEADER_LENGTH))
-
-    def _infer(self, model: str, version: str | None, body: bytes, header_length: str | None) -> Response:
-        served = self.dataplane.resolve(model, version)
-        parsed = messages.parse(memoryview(body), header_length, served.inputs)
-        pieces, json_length = messages.render(self.dataplane.infer(served, parsed))
-        headers = {"X-Model-Variant": served.label}
-        if json_length is None:
-            return Response(b"".join(pieces), headers=headers, media_type="application/json")
-        headers[HEADER_LENGTH] = str(json_length)
-        return Response(b"".join(pieces), headers=headers, media_type="application/octet-stream")
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return endpoint
 
 
-def router(dataplane: DataPlane, database: Database, *, server_name: str, threads: int, max_bytes: int) -> APIRouter:
+def router(server: Endpoints) -> APIRouter:
     """All routes under `/v2`."""
-    server = _Server(dataplane, threads=threads, max_bytes=max_bytes)
-    routes = APIRouter(prefix="/v2", tags=["inference"])
-    _add_server_routes(routes, database, server_name)
-    _add_repository_routes(routes, server)
+    routes = APIRouter(prefix="/v2", tags=["inference"], route_class=PlainRoute)
     _add_model_routes(routes, server)
+    _add_server_routes(routes, server)
+    _add_repository_routes(routes, server)
     return routes
 
 
-def _add_server_routes(routes: APIRouter, database: Database, server_name: str) -> None:
-    @routes.get("", summary="What this server is")
-    async def server_metadata() -> dict[str, Any]:
-        return {
-            "name": server_name,
-            "version": __version__,
-            "extensions": ["binary_tensor_data", "classification", "model_configuration"],
-        }
-
-    @routes.get("/health/live", summary="Whether the process answers")
-    async def live() -> Response:
-        return Response()
-
-    @routes.get("/health/ready", summary="Whether requests can be served", responses={503: {}})
-    def ready() -> Response:
-        return Response(status_code=200 if database.reachable() else 503)
+def _add(routes: APIRouter, path: str, method: str, endpoint: Endpoint, summary: str, **docs: Any) -> None:
+    described = [*documentation.path_parameters(path), *docs.pop("parameters", [])]
+    name = getattr(endpoint, "__name__", "endpoint")
+    routes.add_api_route(
+        path,
+        endpoint,
+        methods=[method],
+        operation_id=_operation(method, name, path),
+        summary=summary,
+        openapi_extra=docs | ({"parameters": described} if described else {}),
+    )
 
 
-def _add_repository_routes(routes: APIRouter, server: _Server) -> None:
-    @routes.post("/repository/index", summary="All variants of all models")
-    async def repository_index(request: Request) -> Response:
-        body = await _body(request, 65_536)
-        wanted = messages.json_object(body) if body.strip() else {}
-        rows = await server.blocking(server.dataplane.index)
-        return JSONResponse([row for row in rows if not wanted.get("ready") or row["state"] == "READY"])
+def _operation(method: str, name: str, path: str) -> str:
+    version = "_version" if "{version}" in path else ""
+    change = "_change" if method == "POST" and name.endswith("settings") else ""
+    return name + version + change
 
 
-def _add_model_routes(routes: APIRouter, server: _Server) -> None:
+def _add_model_routes(routes: APIRouter, server: Endpoints) -> None:
     """Each route twice: for a model's default, or `model@variant`, and for a version: an integer or a label."""
+    # Inference first: routes are tried in order. `stats` before the models, of which none may be called that.
+    for prefix in ("/models/{model}", "/models/{model}/versions/{version}"):
+        _add(routes, prefix + "/infer", "POST", server.infer, "Run the model", **documentation.INFER)
+    _add(routes, "/models/stats", "GET", server.statistics, "What all models have answered so far")
+    for prefix in ("/models/{model}", "/models/{model}/versions/{version}"):
+        _add(routes, prefix, "GET", server.model_metadata, "A model's inputs and outputs")
+        _add(routes, prefix + "/ready", "GET", server.model_ready, "Whether the model can be served")
+        _add(routes, prefix + "/config", "GET", server.model_config, "A model's configuration, in Triton's terms")
+        _add(routes, prefix + "/stats", "GET", server.model_statistics, "What the model has answered so far")
 
-    async def metadata(request: Request) -> Response:
-        return JSONResponse(_metadata(await server.blocking(server.dataplane.resolve, *_named(request))))
 
-    async def ready(request: Request) -> Response:
-        await server.blocking(server.dataplane.resolve, *_named(request))
-        return Response()
-
-    async def config(request: Request) -> Response:
-        return JSONResponse(_config(await server.blocking(server.dataplane.resolve, *_named(request))))
-
-    async def infer(request: Request) -> Response:
-        return await server.infer(request, *_named(request))
-
-    for prefix, suffix, names in (
-        ("/models/{model}", "", ["model"]),
-        ("/models/{model}/versions/{version}", "_version", ["model", "version"]),
+def _add_server_routes(routes: APIRouter, server: Endpoints) -> None:
+    _add(routes, "", "GET", server.server_metadata, "What this server is")
+    _add(routes, "/health/live", "GET", server.live, "Whether the process answers")
+    _add(routes, "/health/ready", "GET", server.ready, "Whether requests can be served")
+    for path, endpoint, what in (
+        ("/logging", server.logging_settings, "The logging settings"),
+        ("/trace/setting", server.trace_settings, "The trace settings"),
+        ("/models/{model}/trace/setting", server.model_trace_settings, "A model's trace settings"),
     ):
-        for path, method, endpoint, summary, docs in (
-            ("", "GET", metadata, "A model's inputs and outputs", {}),
-            ("/ready", "GET", ready, "Whether the model can be served", {}),
-            ("/config", "GET", config, "A model's configuration, in Triton's terms", {}),
-            ("/infer", "POST", infer, "Run the model", _INFER_DOCS),
-        ):
-            routes.add_api_route(
-                prefix + path,
-                endpoint,
-                methods=[method],
-                operation_id=f"{endpoint.__name__}{suffix}",
-                summary=summary,
-                openapi_extra=docs | {"parameters": [*map(_path_parameter, names), *docs.get("parameters", [])]},
-            )
+        _add(routes, path, "GET", endpoint, what)
+        _add(routes, path, "POST", endpoint, what + ", which are fixed", **documentation.OPTIONAL_OBJECT)
+    for kind in ("systemsharedmemory", "cudasharedmemory"):
+        routes.add_api_route(
+            f"/{kind}/{{path:path}}", server.shared_memory, methods=["GET", "POST"], include_in_schema=False
+        )
 
 
-def _named(request: Request) -> tuple[str, str | None]:
-    """The model and version of the path; the query never counts."""
-    return request.path_params["model"], request.path_params.get("version")
-
-
-def _path_parameter(name: str) -> dict[str, Any]:
-    meaning = {
-        "model": "A model's name, or `model@variant`.",
-        "version": "An integer version, or a variant's label.",
-    }
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string"},
-        "description": meaning[name],
-    }
-
-
-def _metadata(served: Served) -> dict[str, Any]:
-    return {
-        "name": served.model,
-        "versions": [str(version) for version in served.versions],
-        "platform": PLATFORM,
-        "inputs": [spec.as_json() for spec in served.inputs],
-        "outputs": [spec.as_json() for spec in served.outputs],
-    }
-
-
-def _config(served: Served) -> dict[str, Any]:
-    # max_batch_size 0: the shapes hold every axis, the batch's too.
-    return {
-        "name": served.model,
-        "platform": PLATFORM,
-        "backend": "onnxruntime",
-        "version_policy": {"specific": {"versions": [served.version]}},
-        "max_batch_size": 0,
-        "input": [_config_tensor(spec) for spec in served.inputs],
-        "output": [_config_tensor(spec) for spec in served.outputs],
-    }
-
-
-def _config_tensor(spec: TensorSpec) -> dict[str, Any]:
-    datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
-    return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": list(spec.shape)}
-
-
-def _check_encoding(request: Request) -> None:
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in {"", "identity"}:
-        raise Unsupported(f"Content-Encoding '{encoding[:40]}' is not offered; send the body as it is")
-
-
-async def _body(request: Request, max_bytes: int) -> bytes:
-    """The whole body; raises `TooLarge` once more than `max_bytes` are announced or have come."""
-    too_large = TooLarge(f"the body is larger than the {max_bytes} bytes that a request may have")
-    announced = request.headers.get("Content-Length", "0")
-    if announced.isdigit() and int(announced) > max_bytes:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise too_large
-    return bytes(body)
+def _add_repository_routes(routes: APIRouter, server: Endpoints) -> None:
+    for path, endpoint, summary in (
+        ("/repository/index", server.index, "All variants of all models"),
+        ("/repository/models/{model}/load", server.load, "Bring a variant into memory"),
+        ("/repository/models/{model}/unload", server.unload, "Free the memory that a model's variants take"),
+    ):
+        _add(routes, path, "POST", endpoint, summary, **documentation.OPTIONAL_OBJECT)

@@ -2,6 +2,7 @@ import gzip
 import tracemalloc
 import zlib
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +72,13 @@ def test_arbitrary_bytes_are_unpacked_or_refused(content: bytes, encoding: str) 
         compression.decompressed(memoryview(content), encoding, 1000)
     except (Invalid, TooLarge):
         return
+
+
+def test_text_is_worth_packing_and_large_noise_is_not() -> None:
+    noise = np.random.default_rng(0).normal(size=100_000).astype(np.float32).tobytes()
+    assert compression.pays([b"{}", b"0.125," * 10_000])
+    assert compression.pays([b"{}", noise[:1000]])
+    assert not compression.pays([b"{}", memoryview(noise)])
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
 """The protocol over HTTP; `tests/e2e` has the same by clients that we did not write."""
 
+import gzip
 import json
+import zlib
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
+from onnx import TensorProto, helper
 
 from tests import graphs
 from tests.app.conftest import onnx_bytes, upload_model
@@ -34,6 +38,17 @@ def json_input(**changes: Any) -> dict[str, Any]:
 
 def binary_input(size: int = X.nbytes, **changes: Any) -> dict[str, Any]:
     return json_input(data=None, parameters={"binary_data_size": size}, **changes)
+
+
+def echo_of_strings() -> onnx.ModelProto:
+    """`text` STRING[1] → `again` STRING[1]"""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["text"], ["again"])],
+        "echo",
+        [helper.make_tensor_value_info("text", TensorProto.STRING, [1])],
+        [helper.make_tensor_value_info("again", TensorProto.STRING, [1])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def test_json_nested_and_flat_and_binary_give_the_same_answer(client: TestClient) -> None:
@@ -168,94 +183,6 @@ def test_metadata_says_what_clients_need(client: TestClient) -> None:
     assert client.post("/v2/repository/index", content=b'{"ready": true}').json() == index
 
 
-BAD = [
-    ("no inputs", {"inputs": []}, "inputs"),
-    ("inputs not a list", {"inputs": {}}, "inputs"),
-    ("not an object", [], "object"),
-    ("input without a name", {"inputs": [{}]}, "name"),
-    ("unknown input", json_input(name="y"), "unexpected inference input 'y'"),
-    ("input twice", {"inputs": json_input()["inputs"] * 2}, "twice"),
-    ("wrong datatype", json_input(datatype="FP64"), "expecting FP32"),
-    ("unknown datatype", json_input(datatype="FLOAT"), "unknown datatype"),
-    ("no datatype", json_input(datatype=None), "datatype"),
-    ("no shape", json_input(shape=None), "shape"),
-    ("negative shape", json_input(shape=[-1, 16]), "non-negative"),
-    ("wrong rank", json_input(shape=[32]), "expecting [-1, 16]"),
-    ("wrong dimension", json_input(shape=[4, 8]), "expecting [-1, 16]"),
-    ("huge shape", json_input(shape=[2**62, 2**62]), "too large"),
-    ("too few values", json_input(data=[1.0]), "unexpected size"),
-    ("no values", json_input(data=None), "neither"),
-    ("text for numbers", json_input(data=["a"] * 32), "is not a FP32"),
-    ("unknown output", json_input() | {"outputs": [{"name": "z"}]}, "unexpected inference output 'z'"),
-    ("output twice", json_input() | {"outputs": [{"name": "logits"}] * 2}, "twice"),
-    ("outputs not a list", json_input() | {"outputs": "logits"}, "list"),
-    ("a number for id", json_input() | {"id": 7}, "'id'"),
-    ("parameters not an object", json_input() | {"parameters": []}, ""),
-    ("a reserved parameter", json_input() | {"parameters": {"triton_x": 1}}, "reserved"),
-    ("a word for a flag", json_input() | {"parameters": {"binary_data_output": "yes"}}, "true or false"),
-    ("negative top", json_input() | {"outputs": [{"name": "logits", "parameters": {"classification": -1}}]}, "class"),
-]
-
-
-@pytest.mark.parametrize(("message", "words"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
-def test_a_bad_message_is_a_400_that_says_what_is_wrong(client: TestClient, message: Any, words: str) -> None:
-    if message == json_input() | {"parameters": []}:
-        message = json_input() | {"parameters": [1]}
-    answer = infer(client, message)
-    assert answer.status_code == 400
-    assert list(answer.json()) == ["error"]
-    assert words in answer.json()["error"]
-
-
-@pytest.mark.parametrize(
-    ("size", "blob", "words"),
-    [
-        (X.nbytes, X.tobytes()[:-1], "unexpected size"),
-        (X.nbytes, X.tobytes() + b"x", "unexpected additional input data"),
-        (X.nbytes - 4, X.tobytes()[:-4], "unexpected size"),
-        (-1, X.tobytes(), "non-negative"),
-        (2**62, X.tobytes(), "unexpected size"),
-        (0, b"\x00", "unexpected"),
-    ],
-)
-def test_a_wrong_byte_count_is_a_400(client: TestClient, size: int, blob: bytes, words: str) -> None:
-    answer = infer(client, binary_input(size), blob)
-    assert answer.status_code == 400
-    assert words in answer.json()["error"]
-
-
-@pytest.mark.parametrize("length", ["-1", "abc", "99999999999", "1e3", "99999999999999999999999"])
-def test_a_wrong_header_length_is_a_400(client: TestClient, length: str) -> None:
-    answer = client.post("/v2/models/linear/infer", content=b"{}", headers={"Inference-Header-Content-Length": length})
-    assert answer.status_code == 400
-    assert "Inference-Header-Content-Length" in answer.json()["error"]
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/v2/models/nothing", 404),
-        ("GET", "/v2/models/linear/versions/9", 404),
-        ("GET", "/v2/models/linear@int8", 404),
-        ("GET", "/v2/models/linear@original/versions/1", 400),
-        ("POST", "/v2/models/nothing/infer", 404),
-        ("GET", "/v2/models/linear/infer", 405),
-        ("GET", "/v2/nowhere", 404),
-        ("GET", "/v2/", 404),
-    ],
-)
-def test_errors_have_the_form_of_the_protocol(client: TestClient, method: str, path: str, status: int) -> None:
-    answer = client.request(method, path)
-    assert answer.status_code == status
-    assert list(answer.json()) == ["error"]
-
-
-def test_a_body_over_the_limit_or_compressed_is_refused(client: TestClient) -> None:
-    assert client.post("/v2/models/linear/infer", content=b" " * (1024**2 + 1)).status_code == 413
-    answer = client.post("/v2/models/linear/infer", content=b"x", headers={"Content-Encoding": "br"})
-    assert answer.status_code == 501
-
-
 def test_arbitrary_bytes_are_never_a_server_error(client: TestClient) -> None:
     random = np.random.default_rng(0)
     good = json.dumps(json_input()).encode()
@@ -264,3 +191,137 @@ def test_arbitrary_bytes_are_never_a_server_error(client: TestClient) -> None:
         for _ in range(random.integers(1, 6)):
             body[random.integers(0, len(body))] = random.integers(0, 256)
         assert client.post("/v2/models/linear/infer", content=bytes(body)).status_code in {200, 400, 413}
+
+
+def test_bodies_may_come_packed_and_answers_leave_so_when_asked(client: TestClient) -> None:
+    message = binary_input() | {"parameters": {"binary_data_output": True}}
+    header = json.dumps(message).encode()
+    plain = infer(client, message, X.tobytes())
+    length = {"Inference-Header-Content-Length": str(len(header))}
+    for encoding, pack in (("gzip", gzip.compress), ("deflate", zlib.compress)):
+        answer = client.post(
+            "/v2/models/linear/infer",
+            content=pack(header + X.tobytes()),
+            headers=length | {"Content-Encoding": encoding, "Accept-Encoding": encoding},
+        )
+        assert answer.headers["Content-Encoding"] == encoding
+        assert answer.headers["Inference-Header-Content-Length"] == plain.headers["Inference-Header-Content-Length"]
+        assert answer.content == plain.content
+    metadata = client.get("/v2/models/linear", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in metadata.headers
+
+
+def test_a_large_output_leaves_in_pieces_of_known_length(client: TestClient) -> None:
+    upload_model(client, onnx_bytes(graphs.linear_classifier(classes=8)), name="wide")
+    rows = np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32)
+    tensor = {"name": "x", "shape": [3000, 16], "datatype": "FP32", "parameters": {"binary_data_size": rows.nbytes}}
+    message = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
+    answer = infer(client, message, rows.tobytes(), path="/v2/models/wide/infer")
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    assert int(answer.headers["Content-Length"]) == len(answer.content) == length + 3000 * 8 * 4
+
+
+def test_bf16_is_taken_where_fp32_is_expected(client: TestClient) -> None:
+    upper = (X.view(np.uint32) >> 16).astype(np.uint16)
+    widened = (upper.astype(np.uint32) << 16).view(np.float32)
+    short = infer(client, binary_input(upper.nbytes, datatype="BF16"), upper.tobytes())
+    full = infer(client, binary_input(), widened.tobytes())
+    assert short.json()["outputs"] == full.json()["outputs"]
+    upload_model(client, onnx_bytes(graphs.two_token_inputs()), name="tokens")
+    tensor = {"name": "ids", "shape": [1, 1], "datatype": "BF16", "parameters": {"binary_data_size": 2}}
+    answer = infer(client, {"inputs": [tensor]}, b"\0\0", path="/v2/models/tokens/infer")
+    assert answer.status_code == 400
+    assert "unexpected datatype BF16 for inference input 'ids', expecting INT64" in answer.json()["error"]
+
+
+def test_a_tensor_of_no_bytes_is_a_tensor(client: TestClient) -> None:
+    answer = infer(client, binary_input(0, shape=[0, 16]), b"")
+    header = json.dumps(binary_input(0, shape=[0, 16])).encode()
+    counted = client.post(
+        "/v2/models/linear/infer", content=header, headers={"Inference-Header-Content-Length": str(len(header))}
+    )
+    for each in (answer, counted):
+        assert each.status_code == 200, each.text
+        assert each.json()["outputs"][0]["shape"] == [0, 4]
+
+
+def test_a_raw_binary_string_has_no_length_before_it(client: TestClient) -> None:
+    upload_model(client, onnx_bytes(echo_of_strings()), name="echo")
+    answer = client.post(
+        "/v2/models/echo/infer", content="Straße".encode(), headers={"Inference-Header-Content-Length": "0"}
+    )
+    assert answer.status_code == 200, answer.text
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    assert answer.content[length:] == b"\x07\x00\x00\x00" + "Straße".encode()
+
+
+def test_parameters_that_mean_something_and_those_that_do_not_are_taken(client: TestClient) -> None:
+    parameters = {
+        "priority": 1,
+        "timeout": 60_000_000,
+        "sequence_id": "s-1",
+        "sequence_start": True,
+        "sequence_end": False,
+        "mine": 1.5,
+    }
+    assert infer(client, json_input() | {"parameters": parameters}).status_code == 200
+
+
+def test_statistics_count_requests_rows_and_batches(client: TestClient) -> None:
+    infer(client, json_input())
+    infer(client, json_input(shape=[1, 16], data=X[0].tolist()))
+    for path in ("/v2/models/linear/stats", "/v2/models/linear/versions/1/stats", "/v2/models/stats"):
+        (tally,) = client.get(path).json()["model_stats"]
+        assert (tally["name"], tally["version"], tally["inference_count"]) == ("linear", "1", 3), path
+        stats = tally["inference_stats"]
+        counts = {
+            stats[name]["count"] for name in ("success", "queue", "compute_input", "compute_infer", "compute_output")
+        }
+        assert counts == {2}
+        assert [batch["batch_size"] for batch in tally["batch_stats"]] == [1, 2]
+        assert stats["fail"]["count"] == 0
+        assert stats["compute_infer"]["ns"] > 0
+        assert tally["memory_usage"][0]["byte_size"] > 0
+
+
+def test_an_unloaded_variant_is_not_ready_until_it_is_used_or_loaded(client: TestClient) -> None:
+    def ready() -> tuple[int, str]:
+        state = client.post("/v2/repository/index").json()[0]
+        return client.get("/v2/models/linear/ready").status_code, state["state"]
+
+    load, unload = (f"/v2/repository/models/{name}" for name in ("linear/load", "linear@original/unload"))
+    assert ready() == (200, "READY")
+    for back in (lambda: client.post(load), lambda: infer(client, json_input())):
+        assert client.post(unload, json={"parameters": {"unload_dependents": False}}).status_code == 200
+        assert ready() == (503, "UNAVAILABLE")
+        assert client.post("/v2/repository/index", json={"ready": True}).json() == []
+        assert back().status_code == 200
+        assert ready() == (200, "READY")
+
+
+def test_settings_can_be_read_and_set_to_what_they_are(client: TestClient) -> None:
+    for path in ("/v2/logging", "/v2/trace/setting", "/v2/models/linear/trace/setting"):
+        settings = client.get(path).json()
+        assert settings
+        assert client.post(path, json=settings).json() == settings
+        assert client.post(path, json=dict.fromkeys(settings)).json() == settings
+        assert client.post(path).json() == settings
+
+
+def test_the_routes_are_documented_each_once(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    operations = [
+        operation["operationId"]
+        for path, methods in paths.items()
+        if path.startswith("/v2")
+        for operation in methods.values()
+    ]
+    assert len(operations) == len(set(operations)) >= 20
+    infer_docs = paths["/v2/models/{model}/versions/{version}/infer"]["post"]
+    assert {each["name"] for each in infer_docs["parameters"]} >= {
+        "model",
+        "version",
+        "Inference-Header-Content-Length",
+    }
+    assert "application/octet-stream" in infer_docs["requestBody"]["content"]
+    assert infer_docs["responses"]["200"]["content"]["application/json"]["schema"]["required"]

@@ -1,0 +1,60 @@
+"""What the server and its models say about themselves, in Triton's terms."""
+
+from typing import Any
+
+from app import __version__
+from app.engines import TensorSpec
+from app.inference.dataplane import Served
+
+PLATFORM = "onnxruntime_onnx"
+
+#: What is offered in full. Models keep no state, so `sequence` is not among them, nor is shared memory.
+EXTENSIONS = (
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+)
+
+
+def server(name: str) -> dict[str, Any]:
+    return {"name": name, "version": __version__, "extensions": list(EXTENSIONS)}
+
+
+def metadata(served: Served) -> dict[str, Any]:
+    return {
+        "name": served.model,
+        "versions": [str(version) for version in served.versions],
+        "platform": PLATFORM,
+        "inputs": [spec.as_json() for spec in served.inputs],
+        "outputs": [spec.as_json() for spec in served.outputs],
+    }
+
+
+def config(served: Served) -> dict[str, Any]:
+    """`max_batch_size` is 0, whether or not the server batches: the shapes hold every axis, the batch's too.
+
+    Any other number would say that they do not, and perf_analyzer drops the first axis of the metadata then.
+    """
+    batching: dict[str, Any] = {"dynamic_batching": {}} if served.batchable else {}
+    return {
+        "name": served.model,
+        "platform": PLATFORM,
+        "backend": "onnxruntime",
+        "version_policy": {"specific": {"versions": [served.version]}},
+        "max_batch_size": 0,
+        "input": [_config_tensor(spec) for spec in served.inputs],
+        "output": [_config_tensor(spec) for spec in served.outputs],
+        "model_transaction_policy": {"decoupled": False},
+        "response_cache": {"enable": False},
+        **batching,
+    }
+
+
+def _config_tensor(spec: TensorSpec) -> dict[str, Any]:
+    datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
+    return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": list(spec.shape)}

@@ -1,0 +1,180 @@
+"""What each route of the REST face does; `rest` says where they are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.errors import Unsupported
+from app.inference import body, compression, descriptions, fixed_settings, messages
+from app.inference.dataplane import DataPlane
+from app.inference.json_text import json_object
+from app.inference.parameters import checked_parameters, flag
+from app.inference.repository import Repository
+from app.inference.responses import JsonResponse, PiecesResponse
+from app.registry import Database
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+#: Bodies of everything but inference.
+_SMALL_BYTES = 65_536
+#: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
+_CONTROL_THREADS = 4
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`threads`: requests computed at once; `max_bytes`: of a body, unpacked too; `body_seconds`: for it to come."""
+
+    threads: int
+    max_bytes: int
+    body_seconds: float
+
+
+class Endpoints:
+    """The endpoints. Work that blocks runs in threads, inference in at most `limits.threads` at once."""
+
+    def __init__(
+        self,
+        dataplane: DataPlane,
+        repository: Repository,
+        database: Database,
+        *,
+        name: str,
+        log_level: str,
+        limits: Limits,
+    ) -> None:
+        self._dataplane = dataplane
+        self._repository = repository
+        self._database = database
+        self._name = name
+        self._logging = fixed_settings.logging_settings(log_level)
+        self._limits = limits
+        self._inference = CapacityLimiter(limits.threads)
+        self._control = CapacityLimiter(_CONTROL_THREADS)
+
+    # The server
+
+    async def server_metadata(self, _: Request) -> Response:
+        return JsonResponse(descriptions.server(self._name))
+
+    async def live(self, _: Request) -> Response:
+        return Response()
+
+    async def ready(self, _: Request) -> Response:
+        if await to_thread.run_sync(self._database.reachable):
+            return Response()
+        return JsonResponse({"error": "the registry does not answer"}, 503)
+
+    async def logging_settings(self, request: Request) -> Response:
+        return await self._fixed(request, self._logging)
+
+    async def trace_settings(self, request: Request) -> Response:
+        return await self._fixed(request, fixed_settings.TRACE)
+
+    async def model_trace_settings(self, request: Request) -> Response:
+        await to_thread.run_sync(self._dataplane.resolve, *_named(request))
+        return await self._fixed(request, fixed_settings.TRACE)
+
+    async def shared_memory(self, _: Request) -> Response:
+        raise Unsupported("shared memory is not offered; send tensors in the body")
+
+    # Models
+
+    async def model_metadata(self, request: Request) -> Response:
+        return JsonResponse(descriptions.metadata(await to_thread.run_sync(self._dataplane.resolve, *_named(request))))
+
+    async def model_ready(self, request: Request) -> Response:
+        served = await to_thread.run_sync(self._dataplane.resolve, *_named(request))
+        self._repository.check_ready(served)
+        return Response()
+
+    async def model_config(self, request: Request) -> Response:
+        return JsonResponse(descriptions.config(await to_thread.run_sync(self._dataplane.resolve, *_named(request))))
+
+    async def model_statistics(self, request: Request) -> Response:
+        rows = await to_thread.run_sync(self._dataplane.statistics, *_named(request))
+        return JsonResponse({"model_stats": rows})
+
+    async def statistics(self, _: Request) -> Response:
+        return JsonResponse({"model_stats": await to_thread.run_sync(self._dataplane.statistics)})
+
+    # The repository
+
+    async def index(self, request: Request) -> Response:
+        wanted = await self._optional_object(request)
+        only_ready = flag("ready", wanted)
+        rows = await to_thread.run_sync(self._repository.index)
+        return JsonResponse([row for row in rows if not only_ready or row["state"] == "READY"])
+
+    async def load(self, request: Request) -> Response:
+        parameters = checked_parameters("the request", await self._optional_object(request))
+        replaced = next((name for name in parameters if name == "config" or name.startswith("file:")), None)
+        if replaced is not None:
+            raise Unsupported(
+                f"'{replaced[:80]}' is not offered: models come by POST /api/v1/models, and are loaded as they are"
+            )
+        await self._controlled(self._repository.load, request.path_params["model"])
+        return JsonResponse({})
+
+    async def unload(self, request: Request) -> Response:
+        parameters = checked_parameters("the request", await self._optional_object(request))
+        # No model here depends on another, so both values mean the same.
+        flag("unload_dependents", parameters)
+        await self._controlled(self._repository.unload, request.path_params["model"])
+        return JsonResponse({})
+
+    # Inference
+
+    async def infer(self, request: Request) -> Response:
+        try:
+            encoding = compression.checked_encoding(request.headers.get("Content-Encoding"))
+        except Unsupported as error:
+            # Of an error with a cause, the cause alone would be answered, without this header.
+            raise HTTPException(501, error.detail, {"Accept-Encoding": ", ".join(compression.ENCODINGS)}) from None
+        content = await body.received(request, max_bytes=self._limits.max_bytes, seconds=self._limits.body_seconds)
+        return await to_thread.run_sync(self._infer, request, content, encoding, limiter=self._inference)
+
+    def _infer(self, request: Request, content: memoryview, encoding: str | None) -> Response:
+        served = self._dataplane.resolve(*_named(request))
+        if encoding is not None:
+            content = compression.decompressed(content, encoding, self._limits.max_bytes)
+        parsed = messages.parse(content, request.headers.get(HEADER_LENGTH), served.inputs)
+        return answer(request, *messages.render(self._dataplane.infer(served, parsed)), variant=served.label)
+
+    async def _optional_object(self, request: Request) -> dict[str, Any]:
+        raw = await body.received(request, max_bytes=_SMALL_BYTES, seconds=self._limits.body_seconds)
+        return json_object(raw) if bytes(raw).strip() else {}
+
+    async def _controlled(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await to_thread.run_sync(partial(work, *arguments), limiter=self._control)
+
+    async def _fixed(self, request: Request, settings: Any) -> Response:
+        if request.method == "POST":
+            fixed_settings.check_unchanged(settings, await self._optional_object(request))
+        return JsonResponse(settings)
+
+
+def answer(request: Request, pieces: list[messages.Chunk], json_length: int | None, *, variant: str) -> Response:
+    """`pieces` as they are, or compressed where the client asked for that and it makes less of them."""
+    headers = {"X-Model-Variant": variant}
+    if json_length is not None:
+        headers[HEADER_LENGTH] = str(json_length)
+    encoding = compression.accepted(request.headers.get("Accept-Encoding"))
+    if encoding is not None and compression.pays(pieces):
+        headers["Content-Encoding"] = encoding
+        pieces = list(compression.compressed(pieces, encoding))
+    media_type = "application/json" if json_length is None else "application/octet-stream"
+    return PiecesResponse(pieces, headers, media_type)
+
+
+def _named(request: Request) -> tuple[str, str | None]:
+    """The model and version of the path; the query never counts."""
+    return request.path_params["model"], request.path_params.get("version")
