@@ -1,0 +1,56 @@
+"""From a request to the lane of its variant."""
+
+import threading
+from concurrent.futures import Future
+
+from app.serving.alarm import Alarm
+from app.serving.batches import Work
+from app.serving.lane import Answer, Lane, Limits, Target
+from app.serving.pool import Pool
+from app.serving.statistics import Statistics
+from app.serving.threads import ComputeThreads
+
+# Lanes are small, and those at rest are let go when there are more than these.
+_LANES = 256
+
+
+class Batcher:
+    """Answers requests for all variants, `threads` batches at once. May be called from any thread."""
+
+    def __init__(self, pool: Pool, statistics: Statistics, *, threads: int, limits: Limits | None = None) -> None:
+        self._pool = pool
+        self._statistics = statistics
+        self._limits = limits or Limits()
+        self._threads = ComputeThreads(threads)
+        self._alarm = Alarm()
+        self._lock = threading.Lock()
+        self._lanes: dict[Target, Lane] = {}
+
+    def submit(self, target: Target, work: Work) -> "Future[Answer]":
+        """The answer to come; never blocks. Cancelled before its turn, the work is dropped.
+
+        Raises `QueueFull`, or `DeadlineUnmet`, which the future may fail with too, besides the model's own errors and
+        `InvalidModel`. For asyncio: `await asyncio.wrap_future(…)`.
+        """
+        return self._lane(target).submit(work)
+
+    def run(self, target: Target, work: Work) -> Answer:
+        """The answer, computed in the calling thread where nobody else waits; raises as `submit` and its future do."""
+        return self._lane(target).run(work)
+
+    def close(self) -> None:
+        """Compute what has a turn, fail what else waits, and end the threads."""
+        self._alarm.close()
+        self._threads.close()
+        for lane in list(self._lanes.values()):
+            lane.close()
+
+    def _lane(self, target: Target) -> Lane:
+        lane = self._lanes.get(target)
+        if lane is not None:
+            return lane
+        with self._lock:
+            if len(self._lanes) >= _LANES:
+                self._lanes = {known: lane for known, lane in self._lanes.items() if not lane.idle}
+            lane = Lane(target, self._pool, self._threads, self._alarm, self._limits, self._statistics)
+            return self._lanes.setdefault(target, lane)

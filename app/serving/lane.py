@@ -1,0 +1,329 @@
+"""One variant's requests: in line, joined, computed, and split again."""
+
+import itertools
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from app.engines import LoadedModel
+from app.engines.engine import Array
+from app.errors import DeadlineUnmet, QueueFull, Unavailable
+from app.serving.alarm import Alarm
+from app.serving.batches import NotOneRowEach, Work, joined, split
+from app.serving.deadlines import Pace
+from app.serving.pool import Artifact, Lease, Pool
+from app.serving.statistics import ComputeTime, Statistics
+from app.serving.threads import ComputeThreads
+from app.serving.waiting import DEFAULT_PRIORITY, Line
+
+_log = logging.getLogger(__name__)
+
+# A batch that takes longer than this is worth waking idle threads to share it.
+_SHARED_FROM_NS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Rows that one batch may have; how long a batch that could be larger waits for company; rows that may wait."""
+
+    batch_rows: int = 32
+    delay_ns: int = 0
+    waiting_rows: int = 4096
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whose requests these are. `joins`: several may be answered in one batch."""
+
+    model: str
+    version: int
+    artifact: Artifact
+    joins: bool
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How an answer came about: the time in line, the rows of its batch, and what the whole batch took."""
+
+    queue_ns: int
+    batch_rows: int
+    compute: ComputeTime
+
+
+@dataclass(frozen=True)
+class Answer:
+    arrays: Sequence[Array]
+    figures: Figures
+
+
+class Pending(Future[Answer]):
+    """A request in line. Cancelled before its turn, it is not computed."""
+
+    def __init__(self, lane: "Lane", work: Work, number: int, now_ns: int) -> None:
+        super().__init__()
+        self.work = work
+        self.priority = work.priority or DEFAULT_PRIORITY
+        self.number = number
+        self.rows = work.rows
+        self.elements = work.elements
+        self.signature = work.signature() if lane.joins else None
+        self.entered_ns = now_ns
+        self.deadline_ns = None if work.timeout_us is None else now_ns + work.timeout_us * 1000
+        self._lane = lane
+
+    def cancel(self) -> bool:
+        cancelled = super().cancel()
+        if cancelled:
+            self._lane.forget(self)
+        return cancelled
+
+
+class Lane:
+    """Takes requests from any thread. A turn, in a compute thread, takes a batch; while more wait, it asks for another.
+
+    So a free thread takes what waits just then, and no request of an idle server waits for company; and lanes take
+    turns, so that none holds up the others for longer than a batch. A turn never waits for a model to load.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        pool: Pool,
+        threads: ComputeThreads,
+        alarm: Alarm,
+        limits: Limits,
+        statistics: Statistics,
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._target = target
+        self._pool = pool
+        self._threads = threads
+        self._alarm = alarm
+        self._limits = limits
+        self._statistics = statistics
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._line: Line[Pending] = Line()
+        self._pace = Pace()
+        self._numbers = itertools.count()
+        self._turn_due = False
+        self._alarm_ns: int | None = None
+        #: May become false: some models tell only when they run that they take no batches.
+        self.joins: bool = target.joins
+
+    @property
+    def idle(self) -> bool:
+        with self._lock:
+            return not self._line and not self._turn_due
+
+    def submit(self, work: Work) -> Pending:
+        """The answer to come, or the error of the model or its load. Never blocks.
+
+        Raises `QueueFull`, or `DeadlineUnmet` when the answer would come too late.
+        """
+        pending = Pending(self, work, next(self._numbers), self._clock())
+        with self._lock:
+            self._check_welcome(pending)
+            self._line.add(pending)
+            starts = self._arrange(pending.entered_ns)
+            self._ring_at(pending.deadline_ns)
+        if starts:
+            self._threads.submit(self._turn)
+        return pending
+
+    def run(self, work: Work) -> Answer:
+        """The answer; raises as `submit` and its future do. Computes in the calling thread where no other waits."""
+        with self._seat() as lease:
+            if lease is not None:
+                pending = Pending(self, work, next(self._numbers), self._clock())
+                with self._lock:
+                    self._check_welcome(pending)
+                self._compute([pending], lease.model)
+                return pending.result()
+        return self.submit(work).result()
+
+    def forget(self, pending: Pending) -> None:
+        """It was cancelled."""
+        with self._lock:
+            self._line.remove(pending)
+
+    def close(self) -> None:
+        """Fail all who wait."""
+        with self._lock:
+            left = list(self._everyone())
+        self._fail_all(left, Unavailable("the server is stopping"))
+
+    @contextmanager
+    def _seat(self) -> Iterator[Lease | None]:
+        """What it takes to compute here and now; None where others wait, or the model is not loaded."""
+        if not self.idle or not self._threads.borrow():
+            yield None
+            return
+        try:
+            lease = self._pool.acquire_loaded(self._target.artifact)
+            try:
+                yield lease
+            finally:
+                if lease is not None:
+                    lease.release()
+        finally:
+            self._threads.give_back()
+
+    def _check_welcome(self, pending: Pending) -> None:
+        waiting = self._line.rows
+        if waiting and waiting + pending.rows > self._limits.waiting_rows:
+            raise QueueFull(self._target.model, waiting)
+        if pending.deadline_ns is not None:
+            now = self._clock()
+            before = self._pace.expected_ns(self._line.elements_before(pending.priority), now) // self._threads.count
+            if self._is_late(pending, now + before):
+                raise DeadlineUnmet(self._target.model)
+
+    def _is_late(self, pending: Pending, start_ns: int) -> bool:
+        if pending.deadline_ns is None:
+            return False
+        return start_ns + self._pace.expected_ns(pending.elements, start_ns) >= pending.deadline_ns
+
+    def _arrange(self, now_ns: int) -> bool:
+        """Whether a turn is to be asked for now. Where it is too early, sees to it that this is called again."""
+        if self._turn_due or not self._line:
+            return False
+        complete = self._line.rows >= self._limits.batch_rows or not self.joins
+        if not complete and now_ns - self._line.oldest_ns() < self._limits.delay_ns:
+            self._ring_at(self._line.oldest_ns() + self._limits.delay_ns)
+            return False
+        self._turn_due = True
+        return True
+
+    def _ring_at(self, when_ns: int | None) -> None:
+        if when_ns is not None and (self._alarm_ns is None or when_ns < self._alarm_ns):
+            self._alarm_ns = when_ns
+            self._alarm.at(when_ns, partial(self._rang, when_ns))
+
+    def _rang(self, when_ns: int) -> None:
+        """Refuse who is too late, rather than have them wait until it is their turn; then go on."""
+        with self._lock:
+            if self._alarm_ns != when_ns:  # an earlier one was set after this, and set the next
+                return
+            self._alarm_ns = None
+            now = self._clock()
+            late = [pending for pending in self._line if pending.deadline_ns is not None and pending.deadline_ns <= now]
+            for pending in late:
+                self._line.remove(pending)
+            starts = self._arrange(now)
+            self._ring_at(self._line.earliest_deadline_ns())
+        if starts:
+            self._threads.submit(self._turn)
+        self._fail_all(late, DeadlineUnmet(self._target.model))
+
+    def _turn(self, lease: Lease | None = None) -> None:
+        """Compute one batch. Where the model is not loaded, the turn is had when it is."""
+        lease = lease or self._pool.acquire_loaded(self._target.artifact)
+        if lease is None:
+            self._pool.acquire(self._target.artifact).add_done_callback(self._loaded)
+            return
+        try:
+            batch, late = self._next_batch()
+            self._fail_all(late, DeadlineUnmet(self._target.model))
+            if batch:
+                self._compute(batch, lease.model)
+        finally:
+            lease.release()
+
+    def _loaded(self, loading: "Future[Lease]") -> None:
+        error = loading.exception()
+        if error is None:
+            lease = loading.result()
+            self._threads.submit(lambda: self._turn(lease))
+            return
+        with self._lock:
+            self._turn_due = False
+            everyone = list(self._everyone())
+        self._fail_all(everyone, error)
+
+    def _everyone(self) -> Iterator[Pending]:
+        """All who wait, out of line."""
+        while batch := self._line.take(self._limits.batch_rows):
+            yield from batch
+
+    def _next_batch(self) -> tuple[list[Pending], list[Pending]]:
+        """Who is computed now, and who is too late for it. Asks for another turn when there are more."""
+        batch: list[Pending] = []
+        late: list[Pending] = []
+        with self._lock:
+            now = self._clock()
+            while not batch and self._line:
+                for pending in self._line.take(self._rows_at_once(now)):
+                    if self._is_late(pending, now):
+                        late.append(pending)
+                    elif pending.set_running_or_notify_cancel():
+                        batch.append(pending)
+            self._turn_due = bool(self._line)
+            more = self._turn_due
+        if more:
+            self._threads.submit(self._turn)
+        return batch, late
+
+    def _rows_at_once(self, now_ns: int) -> int:
+        """The rows of the next batch, at most: idle threads get their share of what takes long enough."""
+        idle = self._threads.idle()
+        if not idle or self._pace.expected_ns(self._line.elements, now_ns) < _SHARED_FROM_NS:
+            return self._limits.batch_rows
+        return min(self._limits.batch_rows, -(-self._line.rows // (idle + 1)))
+
+    def _compute(self, batch: list[Pending], model: LoadedModel) -> None:
+        """Answer all of `batch`. One that fails is run again request by request: only who is wrong gets the error."""
+        error = self._attempt(batch, model)
+        if error is None:
+            return
+        # What failed must not keep the model in memory for as long as somebody looks at the error.
+        traceback.clear_frames(error.__traceback__)
+        if len(batch) == 1:
+            self._fail_all(batch, error)
+            return
+        for pending in batch:
+            self._compute([pending], model)
+        if isinstance(error, NotOneRowEach) or not any(pending.exception() for pending in batch):
+            self.joins = False
+            _log.warning("no more batches for model '%s': all went well alone, but: %r", self._target.model, error)
+
+    def _attempt(self, batch: list[Pending], model: LoadedModel) -> Exception | None:
+        try:
+            self._answer(batch, model)
+        except Exception as error:  # noqa: BLE001 - told to who asked
+            return error
+        return None
+
+    def _answer(self, batch: list[Pending], model: LoadedModel) -> None:
+        works = [pending.work for pending in batch]
+        start = self._clock()
+        feeds = joined(works)
+        fed = self._clock()
+        outputs = works[0].outputs
+        arrays = model.run(feeds, None if outputs is None else list(outputs))
+        ran = self._clock()
+        parts = split(arrays, [work.rows for work in works])
+        done = self._clock()
+        compute = ComputeTime(fed - start, ran - fed, done - ran)
+        rows = sum(work.rows for work in works)
+        with self._lock:
+            self._pace.ran(sum(pending.elements for pending in batch), done - start, done)
+        queues = [start - pending.entered_ns for pending in batch]
+        target = self._target
+        self._statistics.record(target.model, target.version, rows=rows, queues_ns=queues, compute=compute)
+        for pending, part, queue_ns in zip(batch, parts, queues, strict=True):
+            pending.set_result(Answer(part, Figures(queue_ns, rows, compute)))
+
+    def _fail_all(self, pendings: Sequence[Pending], error: BaseException) -> None:
+        for pending in pendings:
+            # One that is cancelled at this moment has nobody who would want to know.
+            if pending.running() or pending.set_running_or_notify_cancel():
+                took = self._clock() - pending.entered_ns
+                self._statistics.record_failure(self._target.model, self._target.version, took)
+                pending.set_exception(error)

@@ -1,0 +1,471 @@
+"""Lanes over a model that does as the test says, and records what it was run with."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.blobs import LocalBlobStore
+from app.engines import ENGINES, TensorSpec
+from app.engines.engine import Array
+from app.errors import DeadlineUnmet, Invalid, QueueFull, Unavailable
+from app.serving.alarm import Alarm
+from app.serving.batches import Work
+from app.serving.lane import Answer, Lane, Limits, Target
+from app.serving.loading import Artifact
+from app.serving.pool import Pool
+from app.serving.statistics import Statistics
+from app.serving.threads import ComputeThreads
+from tests.app.serving.artifacts import kept
+
+SOON_S = 30
+BAD = -1.0
+
+
+class Model:
+    """`x` [rows, …] → `double` [rows, …]. Refuses any batch with `BAD` in it; waits while `gate` is closed."""
+
+    inputs = (TensorSpec("x", "FP32", (-1, -1)),)
+    outputs = (TensorSpec("double", "FP32", (-1, -1)),)
+
+    def __init__(self) -> None:
+        self.batches: list[Array] = []
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.answer: Callable[[Array], Array] = lambda x: x * 2
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+        x = feeds["x"]
+        self.batches.append(x)
+        self.entered.release()
+        assert self.gate.wait(SOON_S)
+        if (x == BAD).any():
+            raise Invalid("the model refused these inputs")
+        return [self.answer(x)]
+
+    def shut(self) -> None:
+        self.gate.clear()
+
+
+class Engine:
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.model = Model()
+        self.error: Exception | None = None
+
+    def load(self, path: Path, *, intra_op_threads: int, arena: bool = True) -> Model:
+        if self.error is not None:
+            raise self.error
+        return self.model
+
+
+class House:
+    """All that a lane needs. `now`: its clock, where a test sets one."""
+
+    def __init__(self, pool: Pool, engine: Engine, artifact: Artifact) -> None:
+        self.pool = pool
+        self.engine = engine
+        self.target = Target("linear", 1, artifact, joins=True)
+        self.statistics = Statistics()
+        self.now: int | None = None
+        self._ticks = itertools.count(1)
+        self._threads: list[ComputeThreads] = []
+
+    @property
+    def model(self) -> Model:
+        return self.engine.model
+
+    def clock(self) -> int:
+        return next(self._ticks) if self.now is None else self.now
+
+    def lane(self, *, threads: int = 1, joins: bool = True, loaded: bool = True, **limits: int) -> Lane:
+        self._threads.append(ComputeThreads(threads))
+        if loaded:
+            self.pool.load(self.target.artifact)
+            self.model.batches.clear()
+            self.model.entered = threading.Semaphore(0)
+        target = replace(self.target, joins=joins)
+        alarm = Alarm(self.clock)
+        return Lane(target, self.pool, self._threads[-1], alarm, Limits(**limits), self.statistics, self.clock)
+
+    def occupied(self, lane: Lane) -> Any:
+        """A request that computes until the model's gate opens, so that others have to wait."""
+        self.model.shut()
+        first = lane.submit(work(1000))
+        assert self.model.entered.acquire(timeout=SOON_S)
+        return first
+
+    def close(self) -> None:
+        self.model.gate.set()
+        for threads in self._threads:
+            threads.close()
+
+
+def work(*values: float, width: int = 1, **changes: Any) -> Work:
+    return Work({"x": np.repeat(np.array(values, np.float32)[:, None], width, axis=1)}, ("double",), **changes)
+
+
+def values(answer: Answer) -> list[float]:
+    (double,) = answer.arrays
+    return [float(value) for value in double[:, 0]]
+
+
+def ran(model: Model) -> list[list[float]]:
+    return [[float(value) for value in batch[:, 0]] for batch in model.batches]
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    engine = Engine()
+    monkeypatch.setitem(ENGINES, "fake", engine)  # type: ignore[arg-type]
+    blobs = LocalBlobStore(tmp_path / "blobs")
+    (tmp_path / "blob").write_bytes(b"a model")
+    artifact = Artifact("fake", kept(blobs, tmp_path / "blob"))
+    house = House(Pool(blobs, tmp_path, intra_op_threads=1), engine, artifact)
+    yield house
+    house.close()
+    house.pool.close()
+
+
+def test_one_alone_waits_for_nobody(house: House) -> None:
+    answer = house.lane().submit(work(3)).result(SOON_S)
+    assert values(answer) == [6]
+    assert answer.figures.batch_rows == 1
+
+
+def test_those_who_wait_are_joined_in_order_and_get_their_own_rows(house: House) -> None:
+    lane = house.lane()
+    first = house.occupied(lane)
+    futures = [lane.submit(work(*numbers)) for numbers in ((1, 2), (3,), (4, 5, 6))]
+    house.model.gate.set()
+    assert [values(future.result(SOON_S)) for future in futures] == [[2, 4], [6], [8, 10, 12]]
+    assert values(first.result(SOON_S)) == [2000]
+    assert ran(house.model) == [[1000], [1, 2, 3, 4, 5, 6]]
+    figures = futures[0].result().figures
+    assert figures.batch_rows == 6
+    assert figures.queue_ns > futures[2].result().figures.queue_ns
+    assert figures.compute.infer_ns > 0
+
+
+def test_the_limit_counts_rows(house: House) -> None:
+    lane = house.lane(batch_rows=4)
+    house.occupied(lane)
+    futures = [lane.submit(work(*range(rows))) for rows in (2, 2, 3, 9, 1)]
+    house.model.gate.set()
+    for future in futures:
+        future.result(SOON_S)
+    assert [len(batch) for batch in house.model.batches] == [1, 4, 3, 9, 1]
+
+
+def test_different_shapes_are_computed_apart(house: House) -> None:
+    lane = house.lane()
+    house.occupied(lane)
+    futures = [lane.submit(work(number, width=1 + number % 2)) for number in range(6)]
+    house.model.gate.set()
+    assert [values(future.result(SOON_S)) for future in futures] == [[2 * number] for number in range(6)]
+    assert ran(house.model) == [[1000], [0, 2, 4], [1, 3, 5]]
+
+
+def test_variants_that_take_no_batches_get_none(house: House) -> None:
+    lane = house.lane(joins=False)
+    house.occupied(lane)
+    futures = [lane.submit(work(number)) for number in range(3)]
+    house.model.gate.set()
+    for future in futures:
+        future.result(SOON_S)
+    assert ran(house.model) == [[1000], [0], [1], [2]]
+
+
+def test_the_urgent_go_first(house: House) -> None:
+    lane = house.lane(batch_rows=1)
+    house.occupied(lane)
+    futures = [lane.submit(work(number, priority=priority)) for number, priority in enumerate((0, 9, 1, 0, 2))]
+    house.model.gate.set()
+    for future in futures:
+        future.result(SOON_S)
+    assert ran(house.model) == [[1000], [2], [4], [0], [3], [1]]
+
+
+def test_a_bad_request_fails_alone(house: House) -> None:
+    lane = house.lane()
+    house.occupied(lane)
+    futures = [lane.submit(work(value)) for value in (1, BAD, 3)]
+    house.model.gate.set()
+    assert values(futures[0].result(SOON_S)) == [2]
+    assert values(futures[2].result(SOON_S)) == [6]
+    with pytest.raises(Invalid, match="refused"):
+        futures[1].result(SOON_S)
+    assert ran(house.model)[1:] == [[1, BAD, 3], [1], [BAD], [3]]
+    assert lane.joins
+
+
+@pytest.mark.parametrize("answer", [lambda x: x[:1] * 2, lambda x: x * 2 if len(x) == 1 else 1 / 0])
+def test_a_model_that_takes_no_batches_after_all_is_found_out(house: House, answer: Callable[[Array], Array]) -> None:
+    lane = house.lane()
+    house.model.answer = answer
+    for _ in range(2):
+        house.model.entered = threading.Semaphore(0)
+        house.occupied(lane)
+        futures = [lane.submit(work(value)) for value in (1, 2)]
+        house.model.gate.set()
+        assert [values(future.result(SOON_S)) for future in futures] == [[2], [4]]
+    assert ran(house.model) == [[1000], [1, 2], [1], [2], [1000], [1], [2]]
+
+
+def test_what_is_cancelled_in_line_is_not_computed(house: House) -> None:
+    lane = house.lane()
+    house.occupied(lane)
+    futures = [lane.submit(work(number)) for number in range(3)]
+    assert futures[1].cancel()
+    house.model.gate.set()
+    assert values(futures[2].result(SOON_S)) == [4]
+    assert ran(house.model) == [[1000], [0, 2]]
+    with pytest.raises(CancelledError):
+        futures[1].result(SOON_S)
+    assert not futures[2].cancel()
+
+
+def test_a_full_queue_refuses_rows_until_there_is_room(house: House) -> None:
+    lane = house.lane(waiting_rows=3)
+    first = house.occupied(lane)
+    # One that is larger than the queue is taken where nobody else waits.
+    waiting = lane.submit(work(1, 2, 3, 4))
+    with pytest.raises(QueueFull, match="4 rows waiting"):
+        lane.submit(work(5))
+    assert waiting.cancel()
+    second = lane.submit(work(5))
+    house.model.gate.set()
+    assert values(first.result(SOON_S)) == [2000]
+    assert values(second.result(SOON_S)) == [10]
+
+
+def test_what_would_come_too_late_is_refused_before_it_computes(house: House) -> None:
+    house.now = 0
+    lane = house.lane()
+
+    def slow(x: Array) -> Array:
+        assert house.now is not None
+        house.now += 10_000_000
+        return x
+
+    house.model.answer = slow
+    lane.submit(work(1)).result(SOON_S)
+    with pytest.raises(DeadlineUnmet, match="timeout"):
+        lane.submit(work(2, timeout_us=9_000))
+    with pytest.raises(DeadlineUnmet):
+        lane.run(work(2, timeout_us=9_000))
+    lane.submit(work(3, timeout_us=11_000)).result(SOON_S)
+    # Two wait before it, and the third would be done after 30 ms.
+    house.occupied(lane)
+    queue = [lane.submit(work(number)) for number in (4, 5)]
+    with pytest.raises(DeadlineUnmet):
+        lane.submit(work(6, timeout_us=25_000))
+    queue.append(lane.submit(work(7, timeout_us=25_000, priority=1)))
+    house.model.gate.set()
+    for future in queue:
+        future.result(SOON_S)
+    assert [2] not in ran(house.model)
+    assert all(6 not in batch for batch in ran(house.model))
+
+
+def test_what_waited_too_long_is_refused_at_its_turn(house: House) -> None:
+    house.now = 0
+    lane = house.lane(batch_rows=1)
+    house.occupied(lane)
+    late, patient = lane.submit(work(1, timeout_us=5)), lane.submit(work(2))
+    house.now = 6_000
+    house.model.gate.set()
+    with pytest.raises(DeadlineUnmet):
+        late.result(SOON_S)
+    assert values(patient.result(SOON_S)) == [4]
+    assert ran(house.model) == [[1000], [2]]
+
+
+def test_who_is_too_late_is_told_while_the_model_is_still_busy(house: House) -> None:
+    lane = house.lane()
+    # This clock moves on by itself, whenever somebody looks.
+    first = house.occupied(lane)
+    late = lane.submit(work(1, timeout_us=1))
+    with pytest.raises(DeadlineUnmet):
+        late.result(SOON_S)
+    assert not first.done()
+
+
+def test_a_delay_waits_for_company_but_not_for_more_than_fits(house: House) -> None:
+    house.now = 0
+    lane = house.lane(batch_rows=3, delay_ns=10**12)
+    futures = [lane.submit(work(number)) for number in range(2)]
+    assert house.model.batches == []
+    futures.append(lane.submit(work(2)))
+    for future in futures:
+        future.result(SOON_S)
+    assert ran(house.model) == [[0, 1, 2]]
+
+
+def test_a_delay_ends(house: House) -> None:
+    lane = house.lane(batch_rows=3, delay_ns=50)
+    assert values(lane.submit(work(1)).result(SOON_S)) == [2]
+
+
+def test_idle_threads_share_what_takes_long(house: House) -> None:
+    lane = house.lane(threads=2)
+    house.now = 0
+    two_at_once = threading.Barrier(2)
+
+    def slow(x: Array) -> Array:
+        assert house.now is not None
+        house.now += 10_000_000
+        if len(x) == 2:
+            two_at_once.wait(SOON_S)
+        return x * 2
+
+    house.model.answer = slow
+    lane.submit(work(1)).result(SOON_S)
+    house.pool.drop({house.target.artifact.digest})
+    # While the model loads all four get in line, and then both threads are free.
+    futures = _all_at_once(house, lane, [work(number) for number in range(4)])
+    for future in futures:
+        future.result(SOON_S)
+    assert sorted(ran(house.model)[-2:]) == [[0, 1], [2, 3]]
+
+
+def _all_at_once(house: House, lane: Lane, works: list[Work]) -> list[Any]:
+    begun, go_on = threading.Event(), threading.Event()
+    real = house.engine.load
+
+    def slow_load(path: Path, **options: Any) -> Model:
+        begun.set()
+        assert go_on.wait(SOON_S)
+        return real(path, **options)
+
+    house.engine.load = slow_load  # type: ignore[method-assign]
+    futures = [lane.submit(each) for each in works]
+    assert begun.wait(SOON_S)
+    go_on.set()
+    return futures
+
+
+def test_requests_wait_for_their_model_to_load_and_no_thread_with_them(house: House) -> None:
+    lane = house.lane(loaded=False)
+    futures = _all_at_once(house, lane, [work(number) for number in range(3)])
+    assert [values(future.result(SOON_S)) for future in futures] == [[0], [2], [4]]
+
+
+def test_a_load_that_fails_is_told_to_all_and_the_next_request_tries_again(house: House) -> None:
+    lane = house.lane(loaded=False)
+    house.engine.error = Invalid("failed to load")
+    for _ in range(2):
+        with pytest.raises(Invalid, match="failed to load"):
+            lane.submit(work(1)).result(SOON_S)
+    house.engine.error = None
+    assert values(lane.run(work(1))) == [2]
+
+
+def test_a_blocking_call_computes_in_its_own_thread_where_nobody_waits(house: House) -> None:
+    lane = house.lane()
+    threads: list[threading.Thread] = []
+
+    def note(x: Array) -> Array:
+        threads.append(threading.current_thread())
+        return x
+
+    house.model.answer = note
+    lane.run(work(1))
+    lane.submit(work(1)).result(SOON_S)
+    assert threads[0] is threading.current_thread()
+    assert threads[1] is not threading.current_thread()
+
+
+def test_what_happened_is_counted(house: House) -> None:
+    lane = house.lane()
+    house.occupied(lane)
+    futures = [lane.submit(work(*numbers)) for numbers in ((1, 2), (3,))]
+    house.model.gate.set()
+    for future in futures:
+        future.result(SOON_S)
+    with pytest.raises(Invalid):
+        lane.run(work(BAD))
+    counted = house.statistics.of("linear", 1)
+    assert (counted["inference_count"], counted["execution_count"]) == (4, 2)
+    assert counted["inference_stats"]["success"]["count"] == 3
+    assert counted["inference_stats"]["fail"]["count"] == 1
+    assert [batch["batch_size"] for batch in counted["batch_stats"]] == [1, 3]
+
+
+def test_closing_fails_those_who_wait(house: House) -> None:
+    house.now = 0
+    lane = house.lane(delay_ns=10**12)
+    future = lane.submit(work(1))
+    lane.close()
+    with pytest.raises(Unavailable, match="stopping"):
+        future.result(SOON_S)
+
+
+def test_a_failed_request_does_not_keep_the_model(house: House) -> None:
+    """Else its memory would stay for as long as somebody looks at the error."""
+    lane = house.lane()
+    error = lane.submit(work(BAD)).exception(SOON_S)
+    assert error is not None
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    assert frames
+    assert all(house.model is not value for frame in frames for value in frame.f_locals.values())
+
+
+REQUESTS = st.lists(
+    st.tuples(
+        st.integers(1, 5),  # rows
+        st.integers(1, 2),  # width: which shape
+        st.integers(0, 3),  # priority
+        st.sampled_from(["good", "good", "good", "bad", "cancelled"]),
+        st.booleans(),  # blocking
+    ),
+    min_size=1,
+    max_size=24,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(requests=REQUESTS, threads=st.integers(1, 3), batch_rows=st.integers(1, 12))
+def test_whatever_comes_together_each_gets_its_own_answer(
+    house: House, requests: list[tuple[int, int, int, str, bool]], threads: int, batch_rows: int
+) -> None:
+    lane = house.lane(threads=threads, batch_rows=batch_rows)
+    numbers = itertools.count(1)
+
+    def ask(request: tuple[int, int, int, str, bool]) -> None:
+        rows, width, priority, fate, blocking = request
+        mine = [float(next(numbers)) for _ in range(rows)]
+        asked = work(*(mine if fate != "bad" else [*mine[1:], BAD]), width=width, priority=priority)
+        if fate == "bad":
+            with pytest.raises(Invalid, match="refused"):
+                lane.run(asked)
+            return
+        if blocking and fate == "good":
+            answer = lane.run(asked)
+        else:
+            future = lane.submit(asked)
+            if fate == "cancelled" and future.cancel():
+                return
+            answer = future.result(SOON_S)
+        assert values(answer) == [2 * number for number in mine]
+        assert answer.arrays[0].shape == (rows, width)
+        assert rows <= answer.figures.batch_rows <= max(rows, batch_rows)
+
+    with ThreadPoolExecutor(6) as callers:
+        list(callers.map(ask, requests))
+    assert lane.idle
+    assert lane.joins
