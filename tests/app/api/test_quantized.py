@@ -9,6 +9,7 @@ from app.inference.dataplane import DataPlane
 from app.registry import Database, jobs
 from app.registry.evaluations import Figures, Outcome
 from app.serving.pool import Pool
+from app.serving.statistics import Statistics
 from app.settings import Settings
 from tests import graphs
 from tests.app.conftest import Kept, onnx_bytes, upload_dataset, upload_model
@@ -44,7 +45,7 @@ def done(settings: Settings, job_id: str, outcome: Outcome = MEASURED) -> None:
 
 def may_be_batched(settings: Settings) -> bool:
     database = Database(settings.registry_url)
-    served = DataPlane(database, Pool.__new__(Pool)).resolve("linear")
+    served = DataPlane(database, Pool.__new__(Pool), Statistics()).resolve("linear")
     database.close()
     return served.batchable
 
