@@ -114,12 +114,10 @@ def spearman(pair: Pair, artifact: Path, samples: Samples, calibration: NDArray[
     return 100 * float(np.corrcoef(ranks(cosines), ranks(scores[kept]))[0, 1])
 
 
-def calibrated(outcome: Outcome, samples: Samples) -> NDArray[np.int64]:
-    """The samples that the job may have calibrated on."""
-    made = outcome.report["dataset"]["split"]
-    return split(
-        len(samples), seed=made["seed"], calibration_samples=made["calibration_samples"], evaluation_samples=1
-    ).calibration
+def looked_at(outcome: Outcome, samples: Samples) -> NDArray[np.int64]:
+    """The half of the samples that methods may look at, whether or not this one did: all are judged on the same."""
+    seed = outcome.report["dataset"]["split"]["seed"]
+    return split(len(samples), seed=seed, calibration_samples=len(samples), evaluation_samples=1).calibration
 
 
 def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -198,7 +196,7 @@ def main() -> None:
                 seconds = time.monotonic() - begun
                 size = outcome.report["size"]
                 samples = open_dataset(folder / "dataset.npz")
-                calibration = calibrated(outcome, samples)
+                calibration = looked_at(outcome, samples)
                 if number == 0:
                     quality = spearman(pair, folder / "original.onnx", samples, calibration)
                     print(
