@@ -11,6 +11,8 @@ MAX_DEPTH = 100
 #: A message has some dozens of keys; a body of a million is an attack on whoever walks over them.
 MAX_KEYS = 10_000
 
+_HOLDERS = {dict, list}
+
 
 def json_object(raw: memoryview | bytes) -> dict[str, Any]:
     """The JSON object in `raw`; raises `Invalid` for anything else, for what is too deep, or has too many keys."""
@@ -35,9 +37,9 @@ def _check_bounds(message: dict[str, Any]) -> None:
                 keys += len(holder)
                 if keys > MAX_KEYS:
                     raise Invalid(f"the request JSON has more than {MAX_KEYS} keys")
-                below += [value for value in holder.values() if isinstance(value, (dict, list))]
-            else:
-                below += [value for value in holder if isinstance(value, (dict, list))]
+                below += [value for value in holder.values() if type(value) in _HOLDERS]
+            elif not _HOLDERS.isdisjoint(map(type, holder)):
+                below += [value for value in holder if type(value) in _HOLDERS]
         if not below:
             return
         level = below

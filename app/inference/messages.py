@@ -185,5 +185,5 @@ def render(response: InferenceResponse) -> tuple[list[Chunk], int | None]:
     if response.id is not None:
         message["id"] = response.id
     message |= {"parameters": response.parameters, "outputs": outputs}
-    header = orjson.dumps(message)
+    header = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
     return [header, *blobs], len(header) if blobs else None

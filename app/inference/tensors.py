@@ -62,7 +62,7 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], values: Any) -> 
 
 def _flattened(name: str, values: list[Any]) -> list[Any]:
     """One list of scalars; depth-first without recursion, since the depth is the client's choice."""
-    if not any(isinstance(value, list) for value in values):
+    if list not in set(map(type, values)):
         return values
     flat: list[Any] = []
     stack: list[Any] = [iter(values)]
@@ -91,9 +91,9 @@ def _numbers_from_json(name: str, datatype: str, flat: list[Any]) -> Array:
     dtype = NUMPY_TYPES[datatype]
     if not flat:
         return np.empty(0, dtype=dtype)
-    allowed: tuple[type, ...] = (bool,) if datatype == "BOOL" else (int,) if dtype.kind in "iu" else (int, float)
-    wrong = next((v for v in flat if not isinstance(v, allowed) or (isinstance(v, bool) and datatype != "BOOL")), None)
-    if wrong is not None or None in flat:
+    allowed = {bool} if datatype == "BOOL" else {int} if dtype.kind in _INTEGER_KINDS else {int, float}
+    if not set(map(type, flat)) <= allowed:
+        wrong = next(value for value in flat if type(value) not in allowed)
         raise Invalid(f"input '{name}': {str(wrong)[:40]!r} is not a {datatype}")
     if dtype.kind in _INTEGER_KINDS:
         limits = np.iinfo(dtype)
@@ -149,8 +149,10 @@ def _bytes_from_binary(name: str, count: int, raw: memoryview) -> Array:
     return array
 
 
-def to_json(array: Array) -> list[Any]:
-    """The elements, flat, in row-major order. NaN and infinities have no JSON form and become null.
+def to_json(array: Array) -> list[str] | Array:
+    """The elements, flat, in row-major order: as orjson takes them, numbers without a Python object for each.
+
+    NaN and infinities have no JSON form, and orjson writes null for them.
 
     Raises `Invalid` for BYTES that are not text: those can be asked for as binary data.
     """
@@ -159,10 +161,7 @@ def to_json(array: Array) -> list[Any]:
             return [element.decode() for element in array.ravel()]
         except UnicodeDecodeError as error:
             raise Invalid("an output holds bytes that are not UTF-8 text; ask for it with binary_data: true") from error
-    flat = array.ravel()
-    if flat.dtype.kind == "f" and not np.isfinite(flat).all():
-        return [value if math.isfinite(value) else None for value in flat.tolist()]
-    return flat.tolist()
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(-1)
 
 
 def to_bytes(array: Array) -> bytes | memoryview:
