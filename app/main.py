@@ -19,6 +19,9 @@ from app.inference.endpoints import Endpoints, Limits
 from app.inference.repository import Repository
 from app.queue import Outbox
 from app.registry import Database, migrations
+from app.serving.batcher import Batcher
+from app.serving.lane import BatchLimits
+from app.serving.memory import machine_bytes
 from app.serving.pool import Pool
 from app.serving.statistics import Statistics
 from app.settings import Settings
@@ -39,7 +42,15 @@ def create_app(settings: Settings) -> FastAPI:
     tempfile.tempdir = str(settings.scratch_folder)
     database = Database(settings.registry_url)
     blobs = LocalBlobStore(settings.blob_folder)
-    pool = Pool(blobs, settings.scratch_folder, intra_op_threads=settings.intra_op_threads)
+    pool = Pool(
+        blobs,
+        settings.scratch_folder,
+        intra_op_threads=settings.intra_op_threads,
+        memory_bytes=settings.model_memory or machine_bytes() // 2,
+    )
+    statistics = Statistics()
+    threads = settings.inference_threads or usable_cores()
+    batcher = Batcher(pool, statistics, threads=threads, limits=_batch_limits(settings))
     outbox = Outbox(settings, database)
 
     @asynccontextmanager
@@ -48,6 +59,8 @@ def create_app(settings: Settings) -> FastAPI:
         uploads.remove_leftovers(settings.scratch_folder)
         outbox.start()
         yield
+        batcher.close()
+        pool.close()
         outbox.stop()
         database.close()
 
@@ -64,17 +77,23 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(uploads.BodyLimit, max_bytes=settings.max_upload_bytes)
     problems.install(app)
     inference = Endpoints(
-        DataPlane(database, pool, Statistics()),
+        DataPlane(database, pool, statistics, batcher),
         Repository(database, pool),
         database,
         name=settings.server_name,
         log_level=settings.log_level,
-        limits=Limits(
-            settings.inference_threads or usable_cores(), settings.max_inference_bytes, settings.inference_body_seconds
-        ),
+        limits=Limits(threads, settings.max_inference_bytes, settings.inference_body_seconds),
     )
     _mount(app, inference)
     return app
+
+
+def _batch_limits(settings: Settings) -> BatchLimits:
+    return BatchLimits(
+        batch_rows=settings.max_batch_rows,
+        delay_ns=settings.max_batch_delay_us * 1000,
+        waiting_rows=settings.max_waiting_rows,
+    )
 
 
 def _mount(app: FastAPI, inference: Endpoints) -> None:

@@ -202,7 +202,7 @@ def set_default(model: str, wanted: DefaultRequest, services: Provided) -> dict[
         variant = variants.find(session, found, wanted.variant)
         if not wanted.override:
             variants.check_serves(found, variant)
-    services.pool.get(Artifact.of(variant))
+    services.pool.load(Artifact.of(variant))
     with services.database.writing() as session:
         found = models.find(session, model, for_update=True)
         chosen = variants.find(session, found, str(variant.version))

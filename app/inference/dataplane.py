@@ -1,6 +1,6 @@
 """The Open Inference Protocol V2 without its transport: which variant answers, and what it answers."""
 
-import time
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +14,11 @@ from app.inference.parameters import SequencePosition
 from app.inference.tensors import classification
 from app.registry import Database, Session, models, variants
 from app.registry.tables import Model, Variant
+from app.serving.batcher import Batcher
+from app.serving.batches import Work, may_be_joined
+from app.serving.lane import Answer, Figures, Target
 from app.serving.pool import Artifact, Pool
-from app.serving.statistics import ComputeTime, Statistics
+from app.serving.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -86,15 +89,17 @@ class InferenceResponse:
     outputs: Sequence[OutputTensor]
     id: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    figures: Figures | None = None
 
 
 class DataPlane:
-    """Every face of the protocol calls these. They block and belong into threads."""
+    """Every face of the protocol calls these. They block and belong into threads, but for `infer_async`."""
 
-    def __init__(self, database: Database, pool: Pool, statistics: Statistics) -> None:
+    def __init__(self, database: Database, pool: Pool, statistics: Statistics, batcher: Batcher) -> None:
         self._database = database
         self._pool = pool
         self._statistics = statistics
+        self._batcher = batcher
 
     def resolve(self, name: str, version: str | None = None) -> Served:
         """The variant meant by `name`, which may be `model@variant`, and `version`: an integer or a label.
@@ -136,23 +141,21 @@ class DataPlane:
         ]
 
     def infer(self, served: Served, request: InferenceRequest) -> InferenceResponse:
-        """Run the variant. Raises `Invalid` for inputs or outputs that it does not have or take."""
-        feeds = _checked_feeds(served, request.inputs)
-        wanted = _wanted_outputs(served, request)
-        with self._pool.lease(served.artifact) as model, metrics.measured(served.model, served.label):
-            started = time.perf_counter_ns()
-            try:
-                arrays = model.run(feeds, [output.name for output in wanted])
-            except Exception:
-                self._statistics.record_failure(served.model, served.version, time.perf_counter_ns() - started)
-                raise
-            ended = time.perf_counter_ns()
-            metrics.computed(served.model, served.label, (ended - started) / 1e9)
-        outputs = [_as_output(output, array, served) for output, array in zip(wanted, arrays, strict=True)]
-        rows = len(request.inputs[0].array) if served.batchable and request.inputs[0].array.ndim else 1
-        compute = ComputeTime(0, ended - started, time.perf_counter_ns() - ended)
-        self._statistics.record(served.model, served.version, rows=rows, queues_ns=[0], compute=compute)
-        return InferenceResponse(served, outputs, request.id, {"variant": served.label})
+        """Run the variant. Raises `Invalid` for inputs or outputs that it does not have or take.
+
+        Raises `InvalidModel` where it cannot be loaded, `QueueFull`, and `DeadlineUnmet` before anything is computed.
+        """
+        work = _checked_work(served, request)
+        with metrics.measured(served.model, served.label):
+            answer = self._batcher.run(_target(served), work)
+        return _response(served, request, answer)
+
+    async def infer_async(self, served: Served, request: InferenceRequest) -> InferenceResponse:
+        """As `infer`, without a thread that waits. Cancelled before its turn, nothing is computed."""
+        work = _checked_work(served, request)
+        with metrics.measured(served.model, served.label):
+            answer = await asyncio.wrap_future(self._batcher.submit(_target(served), work))
+        return _response(served, request, answer)
 
 
 def _served(session: Session, model: Model, variant: Variant) -> Served:
@@ -168,6 +171,24 @@ def _served(session: Session, model: Model, variant: Variant) -> Served:
         class_names=tuple(revision.class_names) if revision.class_names else None,
         batchable=variants.may_share_batches(variant),
     )
+
+
+def _target(served: Served) -> Target:
+    joins = served.batchable and may_be_joined(served.inputs, served.outputs)
+    return Target(served.model, served.version, served.artifact, joins)
+
+
+def _checked_work(served: Served, request: InferenceRequest) -> Work:
+    feeds = _checked_feeds(served, request.inputs)
+    outputs = tuple(output.name for output in _wanted_outputs(served, request))
+    return Work(feeds, outputs, request.priority or 0, request.timeout_us or None)
+
+
+def _response(served: Served, request: InferenceRequest, answer: Answer) -> InferenceResponse:
+    metrics.computed(served.model, served.label, answer.figures.compute.infer_ns / 1e9)
+    wanted = _wanted_outputs(served, request)
+    outputs = [_as_output(output, array, served) for output, array in zip(wanted, answer.arrays, strict=True)]
+    return InferenceResponse(served, outputs, request.id, {"variant": served.label}, answer.figures)
 
 
 def _checked_feeds(served: Served, inputs: Sequence[InputTensor]) -> dict[str, Array]:

@@ -12,17 +12,23 @@ from starlette.responses import Response
 
 from app.errors import Unsupported
 from app.inference import body, compression, descriptions, fixed_settings, messages
-from app.inference.dataplane import DataPlane
+from app.inference.dataplane import DataPlane, InferenceRequest, InferenceResponse, Served
+from app.inference.gone import unless_gone
 from app.inference.json_text import json_object
 from app.inference.parameters import checked_parameters, flag
 from app.inference.repository import Repository
 from app.inference.responses import JsonResponse, PiecesResponse
 from app.registry import Database
+from app.serving.lane import Figures
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
 #: Bodies of everything but inference.
 _SMALL_BYTES = 65_536
+#: Up to this size, making an answer takes less time than having a thread do it.
+_RENDERED_AT_ONCE_BYTES = 16_384
+#: What nginx logs where a client left before its answer; nobody reads it.
+_CLIENT_CLOSED_REQUEST = 499
 #: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
 _CONTROL_THREADS = 4
 
@@ -140,14 +146,20 @@ class Endpoints:
             # Of an error with a cause, the cause alone would be answered, without this header.
             raise HTTPException(501, error.detail, {"Accept-Encoding": ", ".join(compression.ENCODINGS)}) from None
         content = await body.received(request, max_bytes=self._limits.max_bytes, seconds=self._limits.body_seconds)
-        return await to_thread.run_sync(self._infer, request, content, encoding, limiter=self._inference)
+        parse = partial(self._parsed, request, content, encoding)
+        served, parsed = await to_thread.run_sync(parse, limiter=self._inference)
+        response = await unless_gone(request, self._dataplane.infer_async(served, parsed))
+        if response is None:
+            return Response(status_code=_CLIENT_CLOSED_REQUEST)
+        if sum(output.array.nbytes for output in response.outputs) <= _RENDERED_AT_ONCE_BYTES:
+            return rendered(request, response)
+        return await to_thread.run_sync(rendered, request, response, limiter=self._inference)
 
-    def _infer(self, request: Request, content: memoryview, encoding: str | None) -> Response:
+    def _parsed(self, request: Request, content: memoryview, encoding: str | None) -> tuple[Served, InferenceRequest]:
         served = self._dataplane.resolve(*_named(request))
         if encoding is not None:
             content = compression.decompressed(content, encoding, self._limits.max_bytes)
-        parsed = messages.parse(content, request.headers.get(HEADER_LENGTH), served.inputs)
-        return answer(request, *messages.render(self._dataplane.infer(served, parsed)), variant=served.label)
+        return served, messages.parse(content, request.headers.get(HEADER_LENGTH), served.inputs)
 
     async def _optional_object(self, request: Request) -> dict[str, Any]:
         raw = await body.received(request, max_bytes=_SMALL_BYTES, seconds=self._limits.body_seconds)
@@ -162,17 +174,26 @@ class Endpoints:
         return JsonResponse(settings)
 
 
-def answer(request: Request, pieces: list[messages.Chunk], json_length: int | None, *, variant: str) -> Response:
-    """`pieces` as they are, or compressed where the client asked for that and it makes less of them."""
-    headers = {"X-Model-Variant": variant}
+def rendered(request: Request, response: InferenceResponse) -> Response:
+    """The answer as it is, or compressed where the client asked for that and it makes less of it."""
+    pieces, json_length = messages.render(response)
+    headers = {"X-Model-Variant": response.served.label}
     if json_length is not None:
         headers[HEADER_LENGTH] = str(json_length)
+    if response.figures is not None:
+        headers["Server-Timing"] = _timing(response.figures)
     encoding = compression.accepted(request.headers.get("Accept-Encoding"))
     if encoding is not None and compression.pays(pieces):
         headers["Content-Encoding"] = encoding
         pieces = list(compression.compressed(pieces, encoding))
     media_type = "application/json" if json_length is None else "application/octet-stream"
     return PiecesResponse(pieces, headers, media_type)
+
+
+def _timing(figures: Figures) -> str:
+    """For the header `Server-Timing`, in milliseconds; the computing is that of the whole batch."""
+    queue_ms, compute_ms = figures.queue_ns / 1e6, figures.compute.total_ns / 1e6
+    return f'queue;dur={queue_ms:.3f}, compute;dur={compute_ms:.3f}, batch;desc="{figures.batch_rows}"'
 
 
 def _named(request: Request) -> tuple[str, str | None]:

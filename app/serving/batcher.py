@@ -5,7 +5,7 @@ from concurrent.futures import Future
 
 from app.serving.alarm import Alarm
 from app.serving.batches import Work
-from app.serving.lane import Answer, Lane, Limits, Target
+from app.serving.lane import Answer, BatchLimits, Lane, Target
 from app.serving.pool import Pool
 from app.serving.statistics import Statistics
 from app.serving.threads import ComputeThreads
@@ -17,10 +17,10 @@ _LANES = 256
 class Batcher:
     """Answers requests for all variants, `threads` batches at once. May be called from any thread."""
 
-    def __init__(self, pool: Pool, statistics: Statistics, *, threads: int, limits: Limits | None = None) -> None:
+    def __init__(self, pool: Pool, statistics: Statistics, *, threads: int, limits: BatchLimits | None = None) -> None:
         self._pool = pool
         self._statistics = statistics
-        self._limits = limits or Limits()
+        self._limits = limits or BatchLimits()
         self._threads = ComputeThreads(threads)
         self._alarm = Alarm()
         self._lock = threading.Lock()

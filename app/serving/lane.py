@@ -29,7 +29,7 @@ _SHARED_FROM_NS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Limits:
+class BatchLimits:
     """Rows that one batch may have; how long a batch that could be larger waits for company; rows that may wait."""
 
     batch_rows: int = 32
@@ -97,7 +97,7 @@ class Lane:
         pool: Pool,
         threads: ComputeThreads,
         alarm: Alarm,
-        limits: Limits,
+        limits: BatchLimits,
         statistics: Statistics,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
@@ -176,14 +176,21 @@ class Lane:
             self._threads.give_back()
 
     def _check_welcome(self, pending: Pending) -> None:
+        error = self._refusal(pending)
+        if error is not None:
+            self._statistics.record_failure(self._target.model, self._target.version, 0)
+            raise error
+
+    def _refusal(self, pending: Pending) -> Unavailable | None:
         waiting = self._line.rows
         if waiting and waiting + pending.rows > self._limits.waiting_rows:
-            raise QueueFull(self._target.model, waiting)
+            return QueueFull(self._target.model, waiting)
         if pending.deadline_ns is not None:
             now = self._clock()
             before = self._pace.expected_ns(self._line.elements_before(pending.priority), now) // self._threads.count
             if self._is_late(pending, now + before):
-                raise DeadlineUnmet(self._target.model)
+                return DeadlineUnmet(self._target.model)
+        return None
 
     def _is_late(self, pending: Pending, start_ns: int) -> bool:
         if pending.deadline_ns is None:

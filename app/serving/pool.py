@@ -114,11 +114,6 @@ class Pool:
         """Have it loaded when this returns. Raises `InvalidModel` when it cannot be."""
         self.acquire(artifact).result().release()
 
-    def get(self, artifact: Artifact) -> LoadedModel:
-        """The model without a lease: an eviction does not wait for it, and its memory stays until it is let go."""
-        with self.lease(artifact) as model:
-            return model
-
     def unload(self, artifact: Artifact, *, timeout_s: float = 30) -> bool:
         """Forget it, and wait until its running requests ended and its memory was freed; False: not in that time.
 

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from app.inference.dataplane import DataPlane
 from app.registry import Database, jobs
 from app.registry.evaluations import Figures, Outcome
+from app.serving.batcher import Batcher
 from app.serving.pool import Pool
 from app.serving.statistics import Statistics
 from app.settings import Settings
@@ -45,7 +46,7 @@ def done(settings: Settings, job_id: str, outcome: Outcome = MEASURED) -> None:
 
 def may_be_batched(settings: Settings) -> bool:
     database = Database(settings.registry_url)
-    served = DataPlane(database, Pool.__new__(Pool), Statistics()).resolve("linear")
+    served = DataPlane(database, Pool.__new__(Pool), Statistics(), Batcher.__new__(Batcher)).resolve("linear")
     database.close()
     return served.batchable
 

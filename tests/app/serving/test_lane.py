@@ -19,7 +19,7 @@ from app.engines.engine import Array
 from app.errors import DeadlineUnmet, Invalid, QueueFull, Unavailable
 from app.serving.alarm import Alarm
 from app.serving.batches import Work
-from app.serving.lane import Answer, Lane, Limits, Target
+from app.serving.lane import Answer, BatchLimits, Lane, Target
 from app.serving.loading import Artifact
 from app.serving.pool import Pool
 from app.serving.statistics import Statistics
@@ -96,7 +96,7 @@ class House:
             self.model.entered = threading.Semaphore(0)
         target = replace(self.target, joins=joins)
         alarm = Alarm(self.clock)
-        return Lane(target, self.pool, self._threads[-1], alarm, Limits(**limits), self.statistics, self.clock)
+        return Lane(target, self.pool, self._threads[-1], alarm, BatchLimits(**limits), self.statistics, self.clock)
 
     def occupied(self, lane: Lane) -> Any:
         """A request that computes until the model's gate opens, so that others have to wait."""
