@@ -16,6 +16,7 @@ from app.inference.dataplane import DataPlane, InferenceRequest, InferenceRespon
 from app.inference.gone import unless_gone
 from app.inference.json_text import json_object
 from app.inference.parameters import checked_parameters, flag
+from app.inference.recent import Recent
 from app.inference.repository import Repository
 from app.inference.responses import JsonResponse, PiecesResponse
 from app.registry import Database
@@ -58,6 +59,7 @@ class Endpoints:
         limits: Limits,
     ) -> None:
         self._dataplane = dataplane
+        self._recent = Recent(dataplane.resolve, database)
         self._repository = repository
         self._database = database
         self._name = name
@@ -146,8 +148,13 @@ class Endpoints:
             # Of an error with a cause, the cause alone would be answered, without this header.
             raise HTTPException(501, error.detail, {"Accept-Encoding": ", ".join(compression.ENCODINGS)}) from None
         content = await body.received(request, max_bytes=self._limits.max_bytes, seconds=self._limits.body_seconds)
-        parse = partial(self._parsed, request, content, encoding)
-        served, parsed = await to_thread.run_sync(parse, limiter=self._inference)
+        length = request.headers.get(HEADER_LENGTH)
+        known = self._recent.remembered(*_named(request))
+        if known is not None and encoding is None and messages.parses_at_once(content, length, known.inputs):
+            served, parsed = known, messages.parse(content, length, known.inputs)
+        else:
+            parse = partial(self._parsed, request, content, encoding)
+            served, parsed = await to_thread.run_sync(parse, limiter=self._inference)
         response = await unless_gone(request, self._dataplane.infer_async(served, parsed))
         if response is None:
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
@@ -156,7 +163,7 @@ class Endpoints:
         return await to_thread.run_sync(rendered, request, response, limiter=self._inference)
 
     def _parsed(self, request: Request, content: memoryview, encoding: str | None) -> tuple[Served, InferenceRequest]:
-        served = self._dataplane.resolve(*_named(request))
+        served = self._recent.resolve(*_named(request))
         if encoding is not None:
             content = compression.decompressed(content, encoding, self._limits.max_bytes)
         return served, messages.parse(content, request.headers.get(HEADER_LENGTH), served.inputs)

@@ -22,6 +22,8 @@ from app.inference.tensors import checked_datatype, checked_shape, from_bytes, f
 
 Chunk = bytes | memoryview
 
+_QUICK_BYTES = 16_384
+
 #: How parameters begin that refer to memory which client and server share; they are not offered.
 _SHARED_MEMORY = "shared_memory_"
 
@@ -53,6 +55,15 @@ def parse(body: memoryview, header_length: str | None, specs: Sequence[TensorSpe
         sequence=sequence_position(parameters),
         parameters=request_parameters(parameters),
     )
+
+
+def parses_at_once(body: memoryview, header_length: str | None, specs: Sequence[TensorSpec]) -> bool:
+    """Whether `parse` takes less time than handing it to a thread: little JSON, and binary tensors that are views."""
+    json_size = body.nbytes
+    if header_length is not None and header_length.isascii() and header_length.isdigit():
+        json_size = min(json_size, int(header_length[:16]))
+    strings = any(spec.datatype in {"BYTES", "BOOL"} for spec in specs)
+    return (body.nbytes if strings else json_size) <= _QUICK_BYTES
 
 
 def _checked_header_length(body: memoryview, header_length: str | None) -> int:

@@ -1,6 +1,7 @@
 """Engines and transactions: SQLite in WAL mode, or PostgreSQL."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,9 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _sqlite_engine(url) if url.startswith("sqlite") else _server_engine(url)
+        #: Transactions that this process has committed: as long as it stays, nothing changed but by other processes.
+        self.commits = 0
+        self._counting = threading.Lock()
         self._reading = sessionmaker(self.engine, expire_on_commit=False)
         self._writing = sessionmaker(self.engine.execution_options(**{_WRITING: True}), expire_on_commit=False)
 
@@ -33,8 +37,12 @@ class Database:
 
         On SQLite there is one writer at a time, and a second waits for the first.
         """
-        with self._writing.begin() as session:
-            yield session
+        try:
+            with self._writing.begin() as session:
+                yield session
+        finally:
+            with self._counting:
+                self.commits += 1
 
     def reachable(self) -> bool:
         """Whether a query is answered now."""
