@@ -104,7 +104,7 @@ class _Mixing:
         return replace(made, points=tuple(self._point(trial, best) for trial in points))
 
     def _kept(self, nodes: Sequence[str], option: str) -> Kept:
-        """The groups of `nodes`; raises `Invalid` where the model has no such node."""
+        """The groups of `nodes`; raises `Invalid` where the model has no such node, or none is left."""
         known = {node.name for node in self.graph.graph.node}
         unknown = [name for name in nodes if name not in known]
         if unknown:
@@ -113,7 +113,10 @@ class _Mixing:
                 f" {', '.join(map(repr, list(self.groups)[:3]))}",
                 field=option,
             )
-        return frozenset(name for name, group in self.groups.items() if set(nodes) & {*group.nodes})
+        kept = frozenset(name for name, group in self.groups.items() if set(nodes) & {*group.nodes})
+        if len(kept) == len(self.groups):
+            raise Invalid("every layer is to stay in FP32: nothing is left to be made integer", field=option)
+        return kept
 
     def _requests(self) -> list[Feeds]:
         model = ENGINES[ENGINE].load(self.task.source, intra_op_threads=1)

@@ -74,6 +74,12 @@ def test_a_name_that_no_node_has_is_refused_with_some_that_do(tmp_path: Path) ->
         models.make("mixed", source, {"x": models.normal(64, 3, 8, 8)}, keep_fp32=["convolution_7"])
 
 
+def test_to_keep_every_layer_in_fp32_is_refused(tmp_path: Path) -> None:
+    source = models.write(models.classifier(), tmp_path)
+    with pytest.raises(Invalid, match="nothing is left to be made integer"):
+        models.make("mixed", source, {"x": models.normal(64, 3, 8, 8)}, keep_fp32=["conv1", "conv2", "gemm"])
+
+
 def test_the_search_ends_with_something_when_there_is_no_time(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
     x = models.normal(64, 3, 8, 8)
