@@ -278,11 +278,12 @@ class Lane:
         return batch, late
 
     def _rows_at_once(self, now_ns: int) -> int:
-        """The rows of the next batch, at most: idle threads get their share of what takes long enough."""
+        """The most rows of the next batch: no more than pays, and idle threads get their share of what takes long."""
+        rows = min(self._line.rows, self._limits.batch_rows)
         idle = self._threads.idle()
-        if not idle or self._pace.expected_ns(self._line.elements, now_ns) < _SHARED_FROM_NS:
-            return self._limits.batch_rows
-        return min(self._limits.batch_rows, -(-self._line.rows // (idle + 1)))
+        if idle and self._pace.expected_ns(self._line.elements, now_ns) >= _SHARED_FROM_NS:
+            rows = min(rows, -(-self._line.rows // (idle + 1)))
+        return self._pace.paying_rows(rows, self._line.elements // self._line.rows, now_ns)
 
     def _compute(self, batch: list[Pending], model: LoadedModel) -> None:
         """Answer all of `batch`. One that fails is run again request by request: only who is wrong gets the error."""

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 from app.serving.deadlines import RECENT_NS, Pace
 
 
@@ -36,3 +38,36 @@ def test_what_was_long_ago_is_forgotten() -> None:
     assert pace.expected_ns(100, RECENT_NS + 1) == 0
     pace.ran(100, 10, RECENT_NS + 1)
     assert pace.expected_ns(100, RECENT_NS + 2) == 10
+
+
+def settled(row_ns: Callable[[int], int], *, rows: int = 32) -> list[int]:
+    """The batches of a line that never ends, of a variant whose row takes so long in a batch of so many."""
+    pace, batches = Pace(), []
+    for _ in range(20):
+        batches.append(pace.paying_rows(rows, 100, 0))
+        pace.ran(batches[-1] * 100, row_ns(batches[-1]) * batches[-1], 0)
+    return batches
+
+
+def test_rows_that_batches_make_cheaper_are_computed_in_large_ones() -> None:
+    assert settled(lambda rows: 1_000_000 // rows)[-1] == 32
+
+
+def test_rows_that_batches_make_no_cheaper_are_computed_in_small_ones() -> None:
+    assert settled(lambda rows: 1_000_000)[:7] == [32, 16, 8, 4, 2, 1, 1]
+
+
+def test_batches_grow_as_far_as_it_pays() -> None:
+    assert settled(lambda rows: 10_000_000 // min(rows, 4))[-1] == 4
+
+
+def test_what_a_turn_costs_counts_too() -> None:
+    assert settled(lambda rows: 1000)[-1] >= 16
+
+
+def test_batches_that_did_not_pay_are_tried_again_after_a_while() -> None:
+    pace = Pace()
+    for rows in (8, 4, 2, 1):
+        pace.ran(rows * 100, rows * 1_000_000, 0)
+    assert pace.paying_rows(8, 100, 1) == 1
+    assert pace.paying_rows(8, 100, RECENT_NS + 1) == 8
