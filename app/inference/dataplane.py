@@ -229,30 +229,33 @@ def _check_fits(tensor: InputTensor, spec: TensorSpec) -> None:
 
 
 def _wanted_outputs(served: Served, request: InferenceRequest) -> list[RequestedOutput]:
-    names = [spec.name for spec in served.outputs]
-    if not request.outputs:
-        return [RequestedOutput(name, binary=request.binary_by_default) for name in names]
+    """What is asked for, found possible before anything is computed."""
+    specs = {spec.name: spec for spec in served.outputs}
+    wanted = request.outputs or [RequestedOutput(name, binary=request.binary_by_default) for name in specs]
     seen: set[str] = set()
-    for output in request.outputs:
-        if output.name not in names:
+    for output in wanted:
+        if output.name not in specs:
             raise Invalid(
                 f"unexpected inference output '{output.name}' for model '{served.model}'; its outputs are "
-                + ", ".join(f"'{name}'" for name in names)
+                + ", ".join(f"'{name}'" for name in specs)
             )
         if output.name in seen:
             raise Invalid(f"output '{output.name}' is asked for twice")
         seen.add(output.name)
-    return list(request.outputs)
+        _check_has_form(output, specs[output.name].datatype)
+    return list(wanted)
+
+
+def _check_has_form(output: RequestedOutput, datatype: str) -> None:
+    if output.classification:
+        if datatype in {"BYTES", "BOOL"}:
+            raise Invalid(f"output '{output.name}' is not numeric and cannot be classified")
+    elif datatype == "FP16" and not output.binary:
+        raise Invalid(f"output '{output.name}' is FP16, which has no JSON form; ask for it with binary_data: true")
 
 
 def _as_output(output: RequestedOutput, array: Array, served: Served) -> OutputTensor:
     if output.classification:
-        if array.dtype.kind not in "iuf":
-            raise Invalid(f"output '{output.name}' is not numeric and cannot be classified")
-        return OutputTensor(
-            output.name, "BYTES", classification(array, output.classification, served.class_names), output.binary
-        )
-    datatype = OIP_NAMES[array.dtype]
-    if datatype == "FP16" and not output.binary:
-        raise Invalid(f"output '{output.name}' is FP16, which has no JSON form; ask for it with binary_data: true")
-    return OutputTensor(output.name, datatype, array, output.binary)
+        classes = classification(array, output.classification, served.class_names)
+        return OutputTensor(output.name, "BYTES", classes, output.binary)
+    return OutputTensor(output.name, OIP_NAMES[array.dtype], array, output.binary)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from app.engines.engine import NUMPY_TYPES
 from app.main import create_app
 from app.registry import migrations
 from app.settings import Settings
@@ -23,6 +24,16 @@ LENGTH = "Inference-Header-Content-Length"
 X = np.linspace(-1, 1, 32, dtype=np.float32).reshape(2, 16)
 GOOD: dict[str, Any] = {"name": "x", "shape": [2, 16], "datatype": "FP32", "data": X.ravel().tolist()}
 ABSENT = object()
+#: An input for each of `types`, of no elements, since FP16 has no JSON form.
+TYPED = [
+    {
+        "name": f"in_{name.lower()}",
+        "shape": [0],
+        "datatype": name,
+        **({"parameters": {"binary_data_size": 0}} if name == "FP16" else {"data": []}),
+    }
+    for name in NUMPY_TYPES
+]
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +237,18 @@ CASES = [
     with_output("classification of true", "'classification' must be a non-negative integer", classification=True),
     with_output("reserved parameter of an output", "'triton_y'", triton_y=1),
     with_output("an output into shared memory", "shared memory", 501, shared_memory_region="r"),
+    message(
+        "classification of text",
+        "'out_bytes' is not numeric",
+        {"inputs": TYPED, "outputs": [{"name": "out_bytes", "parameters": {"classification": 1}}]},
+        path="/v2/models/types/infer",
+    ),
+    message(
+        "an FP16 output in JSON",
+        "'out_fp16' is FP16, which has no JSON form",
+        {"inputs": TYPED, "outputs": [{"name": "out_fp16"}]},
+        path="/v2/models/types/infer",
+    ),
     # Binary tensors
     binary("a blob cut off", "unexpected size", blob=X.tobytes()[:-1]),
     binary("no blob", "unexpected size", blob=b""),
