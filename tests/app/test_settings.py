@@ -31,3 +31,12 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_setting_out_of_range_is_refused() -> None:
     with pytest.raises(ValidationError, match="port"):
         Settings(port=70000)
+
+
+def test_limits_of_serving_are_read_under_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCTET_MODEL_MEMORY", "1000000")
+    monkeypatch.setenv("OCTET_MAX_BATCH_ROWS", "1")
+    assert Settings().model_memory == 1_000_000
+    assert Settings().max_batch_rows == 1
+    with pytest.raises(ValidationError, match="max_batch_rows"):
+        Settings(max_batch_rows=0)

@@ -80,6 +80,7 @@ class House:
         self.now: int | None = None
         self._ticks = itertools.count(1)
         self._threads: list[ComputeThreads] = []
+        self._alarms: list[Alarm] = []
 
     @property
     def model(self) -> Model:
@@ -95,8 +96,8 @@ class House:
             self.model.batches.clear()
             self.model.entered = threading.Semaphore(0)
         target = replace(self.target, joins=joins)
-        alarm = Alarm(self.clock)
-        return Lane(target, self.pool, self._threads[-1], alarm, BatchLimits(**limits), self.statistics, self.clock)
+        self._alarms.append(Alarm(self.clock))
+        return Lane(target, self.pool, self._threads[-1], self._alarms[-1], BatchLimits(**limits), self.statistics, self.clock)
 
     def occupied(self, lane: Lane) -> Any:
         """A request that computes until the model's gate opens, so that others have to wait."""
@@ -107,6 +108,8 @@ class House:
 
     def close(self) -> None:
         self.model.gate.set()
+        for alarm in self._alarms:
+            alarm.close()
         for threads in self._threads:
             threads.close()
 
