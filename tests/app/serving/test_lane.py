@@ -97,7 +97,9 @@ class House:
             self.model.entered = threading.Semaphore(0)
         target = replace(self.target, joins=joins)
         self._alarms.append(Alarm(self.clock))
-        return Lane(target, self.pool, self._threads[-1], self._alarms[-1], BatchLimits(**limits), self.statistics, self.clock)
+        return Lane(
+            target, self.pool, self._threads[-1], self._alarms[-1], BatchLimits(**limits), self.statistics, self.clock
+        )
 
     def occupied(self, lane: Lane) -> Any:
         """A request that computes until the model's gate opens, so that others have to wait."""
