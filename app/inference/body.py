@@ -14,7 +14,7 @@ async def received(request: Request, *, max_bytes: int, seconds: float) -> memor
     408 when the body has not ended after `seconds`: a client that dawdles holds memory, though no thread.
     """
     announced = request.headers.get("Content-Length", "0")
-    if announced.isdigit() and int(announced) > max_bytes:
+    if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
     try:
         with fail_after(seconds):
