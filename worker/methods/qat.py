@@ -38,6 +38,8 @@ _VALIDATION_SHARE, _MOST_VALIDATION = 0.2, 1024
 _FIDELITY_SAMPLES = 32
 _CONSISTENCY_SAMPLES = 512
 
+_RATE_OF_8_BITS = 3e-5
+
 _DOWNWARDS = 1.0 - 1e-6
 
 #: The share of samples on which the artifact must answer with the class that the trained model did.
@@ -72,7 +74,7 @@ class _Qat:
         learned = session.train(
             Schedule(
                 self.options.epochs,
-                self.options.learning_rate,
+                self._learning_rate,
                 self.options.batch_size,
                 self.options.max_seconds,
                 self.options.seed,
@@ -92,6 +94,11 @@ class _Qat:
     def design(self) -> Design:
         """The INT8 that training starts from."""
         return self.base.climbed.design
+
+    @property
+    def _learning_rate(self) -> float:
+        """What the client asked for, or as much as suits the grid: wider steps take weights further to cross."""
+        return self.options.learning_rate or _RATE_OF_8_BITS * 2 ** (8 - self.options.activation_bits)
 
     @cached_property
     def original(self) -> LoadedModel:
