@@ -85,6 +85,13 @@ def find_range(histogram: Histogram, method: RangeMethod, levels: int = LEVELS) 
     return FoundRange(low, high, names[best], float(noise.relative(low, high)))
 
 
+def find_ranges(
+    histograms: Mapping[str, Histogram], method: RangeMethod, levels: int = LEVELS
+) -> dict[str, ActivationRange]:
+    """The range that `find_range` finds for each tensor, by name."""
+    return {name: find_range(histogram, method, levels).range for name, histogram in histograms.items()}
+
+
 Bounds = tuple[float, float]
 
 

@@ -14,7 +14,7 @@ from app.errors import JobFailed, NotQuantizable
 from app.registry.methods import Int8Options, RangeMethod
 from worker import onnx_files
 from worker.calibration.calibrator import Calibrator
-from worker.calibration.ranges import find_range
+from worker.calibration.ranges import find_ranges
 from worker.calibration.statistics import Statistics
 from worker.evaluation.layers import compare_layers
 from worker.graph.integer_types import choose
@@ -127,9 +127,7 @@ class _Int8:
             model=prepared,
             original=original,
             selection=selection,
-            ranges={
-                name: find_range(histogram, method, types.levels).range for name, histogram in known.tensors.items()
-            },
+            ranges=find_ranges(known.tensors, method, types.levels),
             range_method=method,
             channels=known.channels,
             types=types,

@@ -9,13 +9,13 @@ from typing import Any
 
 import onnx
 
-from app.engines import ENGINES
+from app.engines import ENGINES, LoadedModel
 from app.engines.cpu import usable_cores
 from app.errors import Invalid
 from app.registry.evaluations import PointFigures
 from app.registry.methods import MixedOptions
 from worker import onnx_files
-from worker.calibration.ranges import Ranges, find_range
+from worker.calibration.ranges import Ranges, find_ranges
 from worker.graph import half
 from worker.graph.groups import Group, quantizer_groups
 from worker.methods.int8 import BestInt8, best_int8
@@ -71,6 +71,15 @@ class _Mixing:
     def groups(self) -> dict[str, Group]:
         return {group.name: group for group in quantizer_groups(self.graph, self.design.selection)}
 
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.options.max_accuracy_drop, self.options.min_speedup)
+
+    @cached_property
+    def original(self) -> LoadedModel:
+        """The upload as it is served, which every trial is timed beside."""
+        return ENGINES[ENGINE].load(self.task.source, intra_op_threads=self.task.intra_op_threads)
+
     def at_point(self, nodes: Sequence[str]) -> Made:
         """What an earlier search found with `nodes` in FP32."""
         kept = self._kept(nodes, "options.point")
@@ -84,8 +93,7 @@ class _Mixing:
         requests = self._requests()
         found = self._sensitivities(requests, start + _SENSITIVITY_SHARE * self.options.max_seconds)
         trials = self._trials(requests, start + self.options.max_seconds)
-        goal = Goal(self.options.max_accuracy_drop, self.options.min_speedup)
-        best = search(found, always, goal, trials)
+        best = search(found, always, self.goal, trials)
         data = self._write_artifact(best.kept)
         points = front(trials.made.values())
         if best not in points:
@@ -96,9 +104,9 @@ class _Mixing:
                 "seconds": time.monotonic() - start,
                 "samples": trials.answers.samples,
                 "trials": len(trials.made),
-                "budget_met": goal.is_met(best),
+                "budget_met": self.goal.is_met(best),
             },
-            "points": [_point_json(trial, best) for trial in points],
+            "points": [self._row(trial, best) for trial in points],
         }
         made = self._made(best.kept, data, sections)
         return replace(made, points=tuple(self._point(trial, best) for trial in points))
@@ -119,8 +127,7 @@ class _Mixing:
         return kept
 
     def _requests(self) -> list[Feeds]:
-        model = ENGINES[ENGINE].load(self.task.source, intra_op_threads=1)
-        feeder = Feeder(model.inputs, self.samples.arrays)
+        feeder = Feeder(self.original.inputs, self.samples.arrays)
         return [batch.feeds for batch in feeder.batches(self.samples.development[:_LATENCY_REQUESTS], 1)]
 
     def _sensitivities(self, requests: Sequence[Feeds], deadline: float) -> list[Sensitivity]:
@@ -167,22 +174,21 @@ class _Mixing:
     def _trials(self, requests: Sequence[Feeds], deadline: float) -> Trials:
         answers = self._answers(self.samples.development)
         begun = time.monotonic()
-        goal = Goal(self.options.max_accuracy_drop, self.options.min_speedup)
 
         def tell(trial: Trial) -> None:
-            best = goal.best(trials.made.values())
+            best = self.goal.best(trials.made.values())
             share = min(1.0, (time.monotonic() - begun) / max(deadline - begun, 1e-3))
             detail = {
                 "text": f"trial {len(trials.made)} · best {best.speedup:.2f}x, accuracy {-100 * best.drop:+.2f} %",
                 "trials": len(trials.made),
-                "best": _point_json(best, best),
+                "best": self._row(best, best),
             }
             self.task.progress("search", _SENSITIVITY_SHARE + (1 - _SENSITIVITY_SHARE) * share, detail)
 
         trials = Trials(
             write=self._write,
             answers=answers,
-            original=ENGINES[ENGINE].load(self.task.source, intra_op_threads=self.task.intra_op_threads),
+            original=self.original,
             requests=requests,
             folder=self.task.folder,
             intra_op_threads=self.task.intra_op_threads,
@@ -218,8 +224,7 @@ class _Mixing:
         found = self.base.calibrator.statistics(
             f"mixed {' '.join(tensors)}", self.design.model, tensors, {}, progress=lambda share: None
         )
-        method, levels = self.design.range_method, self.design.types.levels
-        return {name: find_range(histogram, method, levels).range for name, histogram in found.tensors.items()}
+        return find_ranges(found.tensors, self.design.range_method, self.design.types.levels)
 
     def _made(self, kept: Kept, data: Path | None, sections: Mapping[str, Any]) -> Made:
         made, selection = self.base.made(), self._design(kept).selection
@@ -238,19 +243,10 @@ class _Mixing:
             chosen=trial is best,
         )
 
-
-def _point_json(trial: Trial, best: Trial) -> dict[str, Any]:
-    return {
-        "layers_in_fp32": len(trial.kept),
-        "accuracy": trial.accuracy,
-        "accuracy_drop": trial.drop,
-        "agreement": trial.agreement,
-        "sqnr_db": trial.sqnr_db,
-        "latency_ms": trial.latency_ms,
-        "speedup": trial.speedup,
-        "size_bytes": trial.size_bytes,
-        "chosen": trial is best,
-    }
+    def _row(self, trial: Trial, best: Trial) -> dict[str, Any]:
+        """The point for those who read: how many layers rather than which, and the loss that it was judged by."""
+        figures = self._point(trial, best).model_dump(exclude={"kept"})
+        return {"layers_in_fp32": len(trial.kept), "accuracy_drop": trial.drop, **figures}
 
 
 def _weights_of(model: onnx.ModelProto, nodes: frozenset[str]) -> frozenset[str]:

@@ -116,11 +116,15 @@ class _Qat:
         return Samples(self.feeder, development[:-held_out], development[-held_out:], self._class_labels())
 
     @cached_property
+    def _first_answers(self) -> tuple[int, Sequence[NDArray[Any]]]:
+        """The original's outputs for one batch, which tell what kind of outputs they are, and its rows."""
+        feeds = next(self.feeder.batches(self.samples.development)).feeds
+        return len(next(iter(feeds.values()))), self.original.run(feeds)
+
+    @cached_property
     def _classes(self) -> tuple[int | None, bool]:
         """The position of the output of class scores, if there is one, and whether they are probabilities."""
-        batch = next(self.feeder.batches(self.samples.development))
-        answers = self.original.run(batch.feeds)
-        rows = len(next(iter(batch.feeds.values())))
+        rows, answers = self._first_answers
         output = find_class_output(answers, rows)
         if output is None or output.classes is None:
             return None, False
@@ -133,11 +137,8 @@ class _Qat:
         labels, (position, _) = self.samples.labels, self._classes
         if labels is None or position is None:
             return None
-        classes = self._answer(next(self.feeder.batches(self.samples.development)).feeds)[position].shape[1]
+        classes = self._first_answers[1][position].shape[1]
         return labels if bool((labels >= 0).all() and (labels < classes).all()) else None
-
-    def _answer(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        return self.original.run(feeds)
 
     def _check_fidelity(self) -> None:
         from worker.training.fidelity import check_fidelity
@@ -206,8 +207,7 @@ class _Qat:
         model.CopyFrom(self._graph)
         embeddings.fake_quantize(model, frozenset(self.design.selection.tables))
         _drop_clips(model, frozenset(self.design.selection.same_range))
-        answers = self._answer(next(self.feeder.batches(self.parts.validation)).feeds)
-        if not any(answer.dtype.kind == "f" for answer in answers):
+        if not any(answer.dtype.kind == "f" for answer in self._first_answers[1]):
             raise JobFailed("no output of this model is of floating point: there is nothing to train it towards")
         return Session(
             model,
@@ -216,7 +216,7 @@ class _Qat:
             self._bias_grids(),
             self._shared,
             _trainable(self._graph, self._weights),
-            self._answer,
+            self.original.run,
             self.parts,
             classes=position,
             are_probabilities=are_probabilities,

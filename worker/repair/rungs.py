@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.registry.methods import RangeMethod
 from worker import onnx_files
-from worker.calibration.ranges import ActivationRange, Ranges, find_range
+from worker.calibration.ranges import ActivationRange, Ranges, find_range, find_ranges
 from worker.calibration.statistics import Statistics
 from worker.graph import equalize, smooth
 from worker.graph.selection import select_static
@@ -142,10 +142,7 @@ class Rungs:
         )
 
     def _ranges(self, found: Statistics, design: Design) -> dict[str, ActivationRange]:
-        return {
-            name: find_range(histogram, design.range_method, design.types.levels).range
-            for name, histogram in found.tensors.items()
-        }
+        return find_ranges(found.tensors, design.range_method, design.types.levels)
 
 
 def input_channels(model: onnx.ModelProto, nodes: Sequence[str]) -> dict[str, int]:

@@ -8,9 +8,8 @@ from app.engines import ENGINES, LoadedModel
 from app.engines.engine import Array
 from worker.evaluation.accuracy import Classes
 from worker.evaluation.heldout import Comparison, compare
+from worker.repair.judge import ENGINE
 from worker.samples import Feeder, Indices
-
-ENGINE = "onnxruntime"
 
 # Answers of more bytes are computed again each time.
 _REMEMBERED_BYTES = 2**28

@@ -12,8 +12,9 @@ from app.errors import JobFailed
 from worker import onnx_files
 from worker.evaluation.heldout import Comparison
 from worker.evaluation.latency import Latencies, measure
+from worker.repair.judge import ENGINE
 from worker.samples import Feeds
-from worker.search.answers import ENGINE, Answers
+from worker.search.answers import Answers
 
 # Seconds of one latency measurement: enough to tell 2 % apart, on a quiet machine; more for those that may be taken.
 _LATENCY_SECONDS = 0.5

@@ -19,9 +19,6 @@ from worker.training.fake_quant import QuantizedModule
 from worker.training.history import Epoch, Now, Samples, Schedule, Trained
 from worker.training.losses import Loss
 
-# Scales are logarithms, in which a step of this many learning rates is as small as one of weights.
-_SCALE_RATE = 1.0
-
 # Epochs without a better one after which no more comes, as a share of all, and at least so many.
 _PATIENCE_SHARE, _LEAST_PATIENCE = 0.6, 3
 
@@ -58,13 +55,8 @@ class Distillation:
             parameter.requires_grad_(True)
         self._changing = {f"weight {name}": value for name, value in weights.items()}
         self._changing |= {f"scale {name}": value for name, value in scales.items()}
-        self._optimizer = torch.optim.Adam(
-            [
-                {"params": list(weights.values()), "share": 1.0},
-                {"params": list(scales.values()), "share": _SCALE_RATE},
-            ],
-            lr=schedule.learning_rate,
-        )
+        # Scales are logarithms, in which a step is as small as one of weights: one rate suits both.
+        self._optimizer = torch.optim.Adam(list(self._changing.values()), lr=schedule.learning_rate)
         self._spent = 0.0
         self._begun = time.monotonic()
 
@@ -113,13 +105,11 @@ class Distillation:
                 break
             share = self._share(epoch, step, batches)
             for group in self._optimizer.param_groups:
-                group["lr"] = self._schedule.learning_rate * group["share"] * 0.5 * (1.0 + math.cos(math.pi * share))
+                group["lr"] = self._schedule.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
             self._optimizer.zero_grad(set_to_none=True)
             loss = self._loss.of(self._student(feeds), expected, labels)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(
-                [each for group in self._optimizer.param_groups for each in group["params"]], _GRADIENT_NORM
-            )
+            torch.nn.utils.clip_grad_norm_(self._changing.values(), _GRADIENT_NORM)
             self._optimizer.step()
             losses.append(float(loss.detach()))
             left = self._elapsed() * (1.0 - share) / share
