@@ -16,6 +16,7 @@ from app.engines.cpu import usable_cores
 from app.inference import rest
 from app.inference.dataplane import DataPlane
 from app.inference.endpoints import Endpoints, Limits
+from app.inference.front import Front
 from app.inference.repository import Repository
 from app.queue import Outbox
 from app.registry import Database, migrations
@@ -35,7 +36,7 @@ Management is under `/api/v1`, inference under `/v2` (Open Inference Protocol).
 """
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings) -> Front:
     """The gateway as an ASGI application; its registry must have been migrated."""
     settings.make_folders()
     # Uploads are spooled where they are kept: on a disk known to be large, and under `home` like all else.
@@ -85,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         limits=Limits(threads, settings.max_inference_bytes, settings.inference_body_seconds),
     )
     _mount(app, inference)
-    return app
+    return Front(app, inference.infer, problems.answer_to)
 
 
 def _batch_limits(settings: Settings) -> BatchLimits:

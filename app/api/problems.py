@@ -2,6 +2,7 @@
 
 import errno
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -29,12 +30,13 @@ _STATUS: dict[type[errors.OctetError], tuple[int, int]] = {
 
 def install(app: FastAPI) -> None:
     """Give every error of `app` its form."""
-    app.add_exception_handler(errors.OctetError, _octet_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(OperationalError, _registry_error)
-    app.add_exception_handler(IntegrityError, _lost_race)
-    app.add_exception_handler(Exception, _defect)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+def answer_to(request: Request, error: Exception) -> Response:
+    """What an error comes to, for requests that the framework does not see."""
+    return next(handler for kind in type(error).__mro__ if (handler := _HANDLERS.get(kind)))(request, error)
 
 
 def answer(request: Request, status: int, detail: str, field: str | None = None, **headers: str) -> Response:
@@ -103,3 +105,13 @@ def _lost_race(request: Request, _: Exception) -> Response:
 def _defect(request: Request, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return answer(request, 500, "an internal error; the server's log has the details")
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+    errors.OctetError: _octet_error,
+    RequestValidationError: _validation_error,
+    HTTPException: _http_error,
+    OperationalError: _registry_error,
+    IntegrityError: _lost_race,
+    Exception: _defect,
+}

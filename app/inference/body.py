@@ -1,6 +1,7 @@
 """Bodies on their way in: bounded in size and in time, and held once."""
 
-from anyio import fail_after
+import asyncio
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -17,7 +18,7 @@ async def received(request: Request, *, max_bytes: int, seconds: float) -> memor
     if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
     try:
-        with fail_after(seconds):
+        async with asyncio.timeout(seconds):
             return await _gathered(request, max_bytes)
     except TimeoutError as error:
         raise HTTPException(

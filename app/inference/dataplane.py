@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from app.engines import TensorSpec
 from app.engines.engine import OIP_NAMES, Array
 from app.errors import Invalid
-from app.inference import metrics
 from app.inference.naming import meant, reference_in
 from app.inference.parameters import SequencePosition
 from app.inference.tensors import classification
@@ -19,13 +19,14 @@ from app.serving.batches import Work, may_be_joined
 from app.serving.lane import Answer, Figures, Target
 from app.serving.pool import Artifact, Pool
 from app.serving.statistics import Statistics
+from app.serving.steady import is_steady
 
 
 @dataclass(frozen=True)
 class Served:
     """A variant as clients of the protocol see it. `versions` are all integer versions of its model.
 
-    `batchable`: requests of several clients may be answered in one batch.
+    `batchable`: requests of several clients may be answered in one batch. `steady`: as in `app.serving.steady`.
     """
 
     model: str
@@ -37,6 +38,13 @@ class Served:
     outputs: tuple[TensorSpec, ...]
     class_names: tuple[str, ...] | None
     batchable: bool
+    steady: bool = False
+
+    @cached_property
+    def target(self) -> Target:
+        """Whose lane its requests wait in."""
+        joins = self.batchable and may_be_joined(self.inputs, self.outputs)
+        return Target(self.model, self.version, self.artifact, joins, self.steady)
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ class InferenceResponse:
 
 
 class DataPlane:
-    """Every face of the protocol calls these. They block and belong into threads, but for `infer_async`."""
+    """Every face of the protocol calls these. Those that ask the registry block, and belong into threads."""
 
     def __init__(self, database: Database, pool: Pool, statistics: Statistics, batcher: Batcher) -> None:
         self._database = database
@@ -140,22 +148,18 @@ class DataPlane:
             for model, number, artifact in rows
         ]
 
-    def infer(self, served: Served, request: InferenceRequest) -> InferenceResponse:
-        """Run the variant. Raises `Invalid` for inputs or outputs that it does not have or take.
+    def infer_at_once(self, asked: "Asked") -> InferenceResponse | None:
+        """As `infer`, where that takes so little time that no event loop minds; else None, and nothing is computed."""
+        answer = self._batcher.at_once(asked.served.target, asked.work)
+        return None if answer is None else _response(asked, answer)
 
-        Raises `InvalidModel` where it cannot be loaded, `QueueFull`, and `DeadlineUnmet` before anything is computed.
+    async def infer(self, asked: "Asked") -> InferenceResponse:
+        """Run the variant. Cancelled before its turn, nothing is computed.
+
+        Raises `Invalid` where the model refuses the inputs, `InvalidModel` where it cannot be loaded, `QueueFull`, and
+        `DeadlineUnmet` before anything is computed.
         """
-        work = _checked_work(served, request)
-        with metrics.measured(served.model, served.label):
-            answer = self._batcher.run(_target(served), work)
-        return _response(served, request, answer)
-
-    async def infer_async(self, served: Served, request: InferenceRequest) -> InferenceResponse:
-        """As `infer`, without a thread that waits. Cancelled before its turn, nothing is computed."""
-        work = _checked_work(served, request)
-        with metrics.measured(served.model, served.label):
-            answer = await asyncio.wrap_future(self._batcher.submit(_target(served), work))
-        return _response(served, request, answer)
+        return _response(asked, await asyncio.wrap_future(self._batcher.submit(asked.served.target, asked.work)))
 
 
 def _served(session: Session, model: Model, variant: Variant) -> Served:
@@ -170,25 +174,32 @@ def _served(session: Session, model: Model, variant: Variant) -> Served:
         outputs=tuple(TensorSpec.from_json(spec) for spec in revision.outputs),
         class_names=tuple(revision.class_names) if revision.class_names else None,
         batchable=variants.may_share_batches(variant),
+        steady=is_steady(revision.operators),
     )
 
 
-def _target(served: Served) -> Target:
-    joins = served.batchable and may_be_joined(served.inputs, served.outputs)
-    return Target(served.model, served.version, served.artifact, joins)
+@dataclass(frozen=True)
+class Asked:
+    """A request that fits the variant that is to answer it."""
+
+    served: Served
+    request_id: str | None
+    outputs: Sequence[RequestedOutput]
+    work: Work
 
 
-def _checked_work(served: Served, request: InferenceRequest) -> Work:
+def checked(served: Served, request: InferenceRequest) -> Asked:
+    """Raises `Invalid` for inputs or outputs that the variant does not have or take."""
     feeds = _checked_feeds(served, request.inputs)
-    outputs = tuple(output.name for output in _wanted_outputs(served, request))
-    return Work(feeds, outputs, request.priority or 0, request.timeout_us or None)
+    outputs = _wanted_outputs(served, request)
+    names = tuple(output.name for output in outputs)
+    return Asked(served, request.id, outputs, Work(feeds, names, request.priority or 0, request.timeout_us or None))
 
 
-def _response(served: Served, request: InferenceRequest, answer: Answer) -> InferenceResponse:
-    metrics.computed(served.model, served.label, answer.figures.compute.infer_ns / 1e9)
-    wanted = _wanted_outputs(served, request)
-    outputs = [_as_output(output, array, served) for output, array in zip(wanted, answer.arrays, strict=True)]
-    return InferenceResponse(served, outputs, request.id, {"variant": served.label}, answer.figures)
+def _response(asked: Asked, answer: Answer) -> InferenceResponse:
+    served = asked.served
+    outputs = [_as_output(output, array, served) for output, array in zip(asked.outputs, answer.arrays, strict=True)]
+    return InferenceResponse(served, outputs, asked.request_id, {"variant": served.label}, answer.figures)
 
 
 def _checked_feeds(served: Served, inputs: Sequence[InputTensor]) -> dict[str, Array]:

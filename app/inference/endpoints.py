@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.errors import Unsupported
 from app.inference import body, compression, descriptions, fixed_settings, messages
-from app.inference.dataplane import DataPlane, InferenceRequest, InferenceResponse, Served
+from app.inference.dataplane import DataPlane, InferenceRequest, InferenceResponse, Served, checked
 from app.inference.gone import unless_gone
 from app.inference.json_text import json_object
 from app.inference.parameters import checked_parameters, flag
@@ -155,7 +155,8 @@ class Endpoints:
         else:
             parse = partial(self._parsed, request, content, encoding)
             served, parsed = await to_thread.run_sync(parse, limiter=self._inference)
-        response = await unless_gone(request, self._dataplane.infer_async(served, parsed))
+        asked = checked(served, parsed)
+        response = self._dataplane.infer_at_once(asked) or await unless_gone(request, self._dataplane.infer(asked))
         if response is None:
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
         if sum(output.array.nbytes for output in response.outputs) <= _RENDERED_AT_ONCE_BYTES:

@@ -34,9 +34,12 @@ class Batcher:
         """
         return self._lane(target).submit(work)
 
-    def run(self, target: Target, work: Work) -> Answer:
-        """The answer, computed in the calling thread where nobody else waits; raises as `submit` and its future do."""
-        return self._lane(target).run(work)
+    def at_once(self, target: Target, work: Work) -> Answer | None:
+        """The answer, if computing it here holds up the calling thread no longer than handing it on would; else None.
+
+        Raises as `submit` and its future do.
+        """
+        return self._lane(target).at_once(work)
 
     def close(self) -> None:
         """Compute what has a turn, fail what else waits, and end the threads."""

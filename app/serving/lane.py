@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 # A batch that takes longer than this is worth waking idle threads to share it.
 _SHARED_FROM_NS = 1_000_000
+# A run that takes less than this is over sooner than another thread could begin it.
+_AT_ONCE_NS = 100_000
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,13 @@ class BatchLimits:
 
 @dataclass(frozen=True)
 class Target:
-    """Whose requests these are. `joins`: several may be answered in one batch."""
+    """Whose requests these are. `joins`: several may be answered in one batch; `steady`: as in `app.serving.steady`."""
 
     model: str
     version: int
     artifact: Artifact
     joins: bool
+    steady: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,16 +140,25 @@ class Lane:
             self._threads.submit(self._turn)
         return pending
 
-    def run(self, work: Work) -> Answer:
-        """The answer; raises as `submit` and its future do. Computes in the calling thread where no other waits."""
+    def at_once(self, work: Work) -> Answer | None:
+        """The answer, computed in the calling thread, if that takes next to no time and nobody else waits; else None.
+
+        Raises as `submit` and its future do.
+        """
+        if not self._target.steady or self._limits.delay_ns:
+            return None
+        with self._lock:
+            expected_ns = self._pace.expected_ns(work.elements, self._clock())
+        if not 0 < expected_ns < _AT_ONCE_NS:
+            return None
         with self._seat() as lease:
-            if lease is not None:
-                pending = Pending(self, work, next(self._numbers), self._clock())
-                with self._lock:
-                    self._check_welcome(pending)
-                self._compute([pending], lease.model)
-                return pending.result()
-        return self.submit(work).result()
+            if lease is None:
+                return None
+            pending = Pending(self, work, next(self._numbers), self._clock())
+            with self._lock:
+                self._check_welcome(pending)
+            self._compute([pending], lease.model)
+            return pending.result()
 
     def forget(self, pending: Pending) -> None:
         """It was cancelled."""

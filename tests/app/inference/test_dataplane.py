@@ -10,7 +10,15 @@ import pytest
 
 from app.blobs import LocalBlobStore
 from app.errors import DeadlineUnmet, Invalid
-from app.inference.dataplane import DataPlane, InferenceRequest, InferenceResponse, InputTensor, RequestedOutput, Served
+from app.inference.dataplane import (
+    DataPlane,
+    InferenceRequest,
+    InferenceResponse,
+    InputTensor,
+    RequestedOutput,
+    Served,
+    checked,
+)
 from app.registry import Database
 from app.serving.batcher import Batcher
 from app.serving.loading import Artifact, Loader
@@ -55,7 +63,7 @@ def answers(service: Service, served: Served, requests: list[InferenceRequest]) 
     """All of `requests` asked together, while the model still loads: so that those that may be joined are."""
 
     async def ask() -> list[InferenceResponse]:
-        return await asyncio.gather(*(service.dataplane.infer_async(served, request) for request in requests))
+        return await asyncio.gather(*(service.dataplane.infer(checked(served, request)) for request in requests))
 
     return asyncio.run(ask())
 
@@ -69,7 +77,7 @@ def test_joined_answers_are_those_that_each_gets_alone(service: Service, name: s
     together = answers(service, served, requests)
     assert max(response.figures.batch_rows for response in together if response.figures) == 11
     for request, response in zip(requests, together, strict=True):
-        alone = service.dataplane.infer(served, request)
+        (alone,) = answers(service, served, [request])
         assert alone.figures is not None
         assert alone.figures.batch_rows == len(request.inputs[0].array)
         np.testing.assert_allclose(response.outputs[0].array, alone.outputs[0].array, rtol=1e-5, atol=1e-6)
@@ -87,9 +95,7 @@ def test_what_is_wrong_is_said_before_anything_loads(service: Service) -> None:
     served = service.serve(graphs.linear_classifier())
     for request in (asking(served, np.ones((2, 15), np.float32)), InferenceRequest([])):
         with pytest.raises(Invalid):
-            service.dataplane.infer(served, request)
-        with pytest.raises(Invalid):
-            answers(service, served, [request])
+            checked(served, request)
     assert not service.pool.is_loaded(served.artifact)
 
 
@@ -122,8 +128,8 @@ def test_a_request_that_was_cancelled_while_its_model_loads_is_not_computed(serv
     request = asking(served, np.ones((1, 16), np.float32))
 
     async def ask() -> None:
-        gone = asyncio.create_task(service.dataplane.infer_async(served, request))
-        stays = asyncio.create_task(service.dataplane.infer_async(served, request))
+        gone = asyncio.create_task(service.dataplane.infer(checked(served, request)))
+        stays = asyncio.create_task(service.dataplane.infer(checked(served, request)))
         await asyncio.sleep(0)
         gone.cancel()
         await stays
@@ -139,4 +145,4 @@ def test_a_deleted_artifact_is_said_to_be_gone(service: Service) -> None:
     service.blobs.delete(served.artifact.digest)
     assert isinstance(served.artifact, Artifact)
     with pytest.raises(Invalid, match="deleted"):
-        service.dataplane.infer(served, asking(served, np.ones((1, 16), np.float32)))
+        answers(service, served, [asking(served, np.ones((1, 16), np.float32))])

@@ -89,13 +89,15 @@ class House:
     def clock(self) -> int:
         return next(self._ticks) if self.now is None else self.now
 
-    def lane(self, *, threads: int = 1, joins: bool = True, loaded: bool = True, **limits: int) -> Lane:
+    def lane(
+        self, *, threads: int = 1, joins: bool = True, loaded: bool = True, steady: bool = False, **limits: int
+    ) -> Lane:
         self._threads.append(ComputeThreads(threads))
         if loaded:
             self.pool.load(self.target.artifact)
             self.model.batches.clear()
             self.model.entered = threading.Semaphore(0)
-        target = replace(self.target, joins=joins)
+        target = replace(self.target, joins=joins, steady=steady)
         self._alarms.append(Alarm(self.clock))
         return Lane(
             target, self.pool, self._threads[-1], self._alarms[-1], BatchLimits(**limits), self.statistics, self.clock
@@ -267,8 +269,6 @@ def test_what_would_come_too_late_is_refused_before_it_computes(house: House) ->
     lane.submit(work(1)).result(SOON_S)
     with pytest.raises(DeadlineUnmet, match="timeout"):
         lane.submit(work(2, timeout_us=9_000))
-    with pytest.raises(DeadlineUnmet):
-        lane.run(work(2, timeout_us=9_000))
     lane.submit(work(3, timeout_us=11_000)).result(SOON_S)
     # Two wait before it, and the third would be done after 30 ms.
     house.occupied(lane)
@@ -373,11 +373,18 @@ def test_a_load_that_fails_is_told_to_all_and_the_next_request_tries_again(house
         with pytest.raises(Invalid, match="failed to load"):
             lane.submit(work(1)).result(SOON_S)
     house.engine.error = None
-    assert values(lane.run(work(1))) == [2]
+    assert values(lane.submit(work(1)).result(SOON_S)) == [2]
 
 
-def test_a_blocking_call_computes_in_its_own_thread_where_nobody_waits(house: House) -> None:
-    lane = house.lane()
+@pytest.fixture
+def quick(house: House) -> Lane:
+    """A lane whose runs are known to take next to no time."""
+    lane = house.lane(steady=True)
+    lane.submit(work(1)).result(SOON_S)
+    return lane
+
+
+def test_what_is_over_at_once_is_computed_in_the_calling_thread(house: House, quick: Lane) -> None:
     threads: list[threading.Thread] = []
 
     def note(x: Array) -> Array:
@@ -385,10 +392,59 @@ def test_a_blocking_call_computes_in_its_own_thread_where_nobody_waits(house: Ho
         return x
 
     house.model.answer = note
-    lane.run(work(1))
+    answer = quick.at_once(work(3, timeout_us=1000))
+    assert answer is not None
+    assert values(answer) == [3]
+    assert answer.figures.batch_rows == 1
+    assert threads == [threading.current_thread()]
+    assert house.statistics.of("linear", 1)["inference_count"] == 2
+
+
+def test_an_error_of_what_is_computed_at_once_is_raised(house: House, quick: Lane) -> None:
+    with pytest.raises(Invalid, match="refused"):
+        quick.at_once(work(BAD))
+    assert house.statistics.of("linear", 1)["inference_stats"]["fail"]["count"] == 1
+    with pytest.raises(DeadlineUnmet):
+        quick.at_once(work(1, timeout_us=0))
+
+
+def test_nothing_is_computed_at_once_by_a_model_whose_runs_take_as_long_as_its_inputs_say(house: House) -> None:
+    lane = house.lane(steady=False)
     lane.submit(work(1)).result(SOON_S)
-    assert threads[0] is threading.current_thread()
-    assert threads[1] is not threading.current_thread()
+    assert lane.at_once(work(1)) is None
+
+
+def test_nothing_is_computed_at_once_before_it_is_known_to_be_quick(house: House) -> None:
+    assert house.lane(steady=True).at_once(work(1)) is None
+
+
+def test_nothing_slow_is_computed_at_once(house: House) -> None:
+    house.now = 0
+    lane = house.lane(steady=True)
+
+    def slow(x: Array) -> Array:
+        assert house.now is not None
+        house.now += 200_000
+        return x
+
+    house.model.answer = slow
+    lane.submit(work(1)).result(SOON_S)
+    assert lane.at_once(work(1)) is None
+
+
+def test_nothing_is_computed_at_once_while_others_compute_or_wait(house: House, quick: Lane) -> None:
+    busy = house.occupied(quick)
+    assert quick.at_once(work(1)) is None
+    waiting = quick.submit(work(2))
+    assert quick.at_once(work(1)) is None
+    house.model.gate.set()
+    assert values(busy.result(SOON_S)) == [2000]
+    assert values(waiting.result(SOON_S)) == [4]
+
+
+def test_nothing_is_computed_at_once_by_a_model_that_was_unloaded(house: House, quick: Lane) -> None:
+    house.pool.unload(house.target.artifact)
+    assert quick.at_once(work(1)) is None
 
 
 def test_what_happened_is_counted(house: House) -> None:
@@ -399,7 +455,7 @@ def test_what_happened_is_counted(house: House) -> None:
     for future in futures:
         future.result(SOON_S)
     with pytest.raises(Invalid):
-        lane.run(work(BAD))
+        lane.submit(work(BAD)).result(SOON_S)
     counted = house.statistics.of("linear", 1)
     assert (counted["inference_count"], counted["execution_count"]) == (4, 2)
     assert counted["inference_stats"]["success"]["count"] == 3
@@ -430,13 +486,17 @@ def test_a_failed_request_does_not_keep_the_model(house: House) -> None:
     assert all(house.model is not value for frame in frames for value in frame.f_locals.values())
 
 
+def answered(lane: Lane, asked: Work, at_once: bool) -> Answer:
+    return (lane.at_once(asked) if at_once else None) or lane.submit(asked).result(SOON_S)
+
+
 REQUESTS = st.lists(
     st.tuples(
         st.integers(1, 5),  # rows
         st.integers(1, 2),  # width: which shape
         st.integers(0, 3),  # priority
         st.sampled_from(["good", "good", "good", "bad", "cancelled"]),
-        st.booleans(),  # blocking
+        st.booleans(),  # at once, if it may be
     ),
     min_size=1,
     max_size=24,
@@ -448,24 +508,24 @@ REQUESTS = st.lists(
 def test_whatever_comes_together_each_gets_its_own_answer(
     house: House, requests: list[tuple[int, int, int, str, bool]], threads: int, batch_rows: int
 ) -> None:
-    lane = house.lane(threads=threads, batch_rows=batch_rows)
+    lane = house.lane(threads=threads, batch_rows=batch_rows, steady=True)
     numbers = itertools.count(1)
 
     def ask(request: tuple[int, int, int, str, bool]) -> None:
-        rows, width, priority, fate, blocking = request
+        rows, width, priority, fate, at_once = request
         mine = [float(next(numbers)) for _ in range(rows)]
         asked = work(*(mine if fate != "bad" else [*mine[1:], BAD]), width=width, priority=priority)
         if fate == "bad":
             with pytest.raises(Invalid, match="refused"):
-                lane.run(asked)
+                answered(lane, asked, at_once)
             return
-        if blocking and fate == "good":
-            answer = lane.run(asked)
-        else:
+        if fate == "cancelled":
             future = lane.submit(asked)
-            if fate == "cancelled" and future.cancel():
+            if future.cancel():
                 return
             answer = future.result(SOON_S)
+        else:
+            answer = answered(lane, asked, at_once)
         assert values(answer) == [2 * number for number in mine]
         assert answer.arrays[0].shape == (rows, width)
         assert rows <= answer.figures.batch_rows <= max(rows, batch_rows)
