@@ -53,6 +53,16 @@ class DeadlineUnmet(Unavailable):
         super().__init__(f"Request timeout expired: model '{model}' cannot answer within the request's 'timeout'")
 
 
+class Unloaded(Unavailable):
+    """An operator has taken the variant out of memory, and it answers nothing until it is loaded."""
+
+    def __init__(self, model: str, variant: str) -> None:
+        super().__init__(
+            f"Request for unknown model: '{model}@{variant}' was unloaded; to load it:"
+            f" POST /v2/repository/models/{model}@{variant}/load"
+        )
+
+
 class NoSpace(OctetError):
     """The disk that holds uploads and artifacts is full."""
 

@@ -3,29 +3,36 @@
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from app import __version__, web
 from app.api import datasets, jobs, models, operations, points, problems, uploads, variants
 from app.api.services import Services
 from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
-from app.inference import rest
+from app.front import Front
+from app.inference import metrics, rest
 from app.inference.dataplane import DataPlane
 from app.inference.endpoints import Endpoints, Limits
-from app.inference.front import Front
 from app.inference.repository import Repository
+from app.inference.upkeep import Upkeep
 from app.queue import Outbox
 from app.registry import Database, migrations
 from app.serving.batcher import Batcher
+from app.serving.draining import Draining
+from app.serving.figures import gathered, of_this_process
 from app.serving.lane import BatchLimits
 from app.serving.memory import machine_bytes
 from app.serving.pool import Pool
+from app.serving.siblings import Siblings
 from app.serving.statistics import Statistics
 from app.settings import Settings
+from app.tracing import Tracing
 from app.web import pages
 from app.web.report import render_report
 
@@ -36,34 +43,46 @@ Management is under `/api/v1`, inference under `/v2` (Open Inference Protocol).
 """
 
 
-def create_app(settings: Settings) -> Front:
+def create_app(settings: Settings) -> ASGIApp:
     """The gateway as an ASGI application; its registry must have been migrated."""
     settings.make_folders()
     # Uploads are spooled where they are kept: on a disk known to be large, and under `home` like all else.
     tempfile.tempdir = str(settings.scratch_folder)
     database = Database(settings.registry_url)
     blobs = LocalBlobStore(settings.blob_folder)
+    tracing = Tracing() if settings.tracing else None
     pool = Pool(
         blobs,
         settings.scratch_folder,
         intra_op_threads=settings.intra_op_threads,
-        memory_bytes=settings.model_memory or machine_bytes() // 2,
+        memory_bytes=(settings.model_memory or machine_bytes() // 2) // settings.gateway_workers,
     )
     statistics = Statistics()
-    threads = settings.inference_threads or usable_cores()
+    threads = settings.inference_threads or max(1, usable_cores() // settings.gateway_workers)
     batcher = Batcher(pool, statistics, threads=threads, limits=_batch_limits(settings))
+    siblings = Siblings(settings.siblings_folder, lambda: of_this_process(statistics, pool).to_json())
+    dataplane = DataPlane(database, batcher, partial(gathered, statistics, pool, siblings))
+    upkeep = Upkeep(database, pool, [name.strip() for name in settings.pinned.split(",") if name.strip()])
     outbox = Outbox(settings, database)
+    draining = Draining(settings.drain_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         migrations.check_current(database)
         uploads.remove_leftovers(settings.scratch_folder)
+        await siblings.start()
         outbox.start()
+        upkeep.start()
+        draining.watch()
         yield
+        upkeep.stop()
+        await siblings.stop()
         batcher.close()
         pool.close()
         outbox.stop()
         database.close()
+        if tracing is not None:
+            tracing.close()
 
     app = FastAPI(
         title="Octet",
@@ -74,19 +93,23 @@ def create_app(settings: Settings) -> Front:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.services = Services(settings, database, blobs, pool, outbox, render_report)
+    counted = metrics.registry(dataplane.everything_counted, alone=settings.siblings_folder is None)
+    app.state.services = Services(settings, database, blobs, pool, outbox, counted, render_report)
     app.add_middleware(uploads.BodyLimit, max_bytes=settings.max_upload_bytes)
     problems.install(app)
     inference = Endpoints(
-        DataPlane(database, pool, statistics, batcher),
+        dataplane,
         Repository(database, pool),
         database,
+        draining,
         name=settings.server_name,
         log_level=settings.log_level,
         limits=Limits(threads, settings.max_inference_bytes, settings.inference_body_seconds),
+        on_answer=tracing.answered if tracing is not None else None,
     )
     _mount(app, inference)
-    return Front(app, inference.infer, problems.answer_to)
+    front = Front(app, inference.infer, problems.answer_to, draining, log_requests=settings.log_requests)
+    return tracing.around(front) if tracing is not None else front
 
 
 def _batch_limits(settings: Settings) -> BatchLimits:

@@ -20,6 +20,19 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port that the gateway listens on.")
     server_name: str = Field(default="octet", description="The name in the answer of GET /v2.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = Field(default="text", description="Logs for people, or for machines.")
+    log_requests: bool = Field(default=False, description="Log a line for each request.")
+    tracing: bool = Field(
+        default=False, description="Send traces to OpenTelemetry, as OTEL_* variables say; takes the extra otel."
+    )
+
+    gateway_workers: int = Field(default=1, ge=1, description="Processes that serve the gateway's port together.")
+    siblings_folder: Path | None = Field(
+        default=None, description="Where such processes find each other; set by the command that starts them."
+    )
+    drain_seconds: float = Field(
+        default=1, ge=0, le=25, description="How long the gateway, told to end, says so and serves on."
+    )
 
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL of the registry; SQLite under `home` when absent."
@@ -44,6 +57,9 @@ class Settings(BaseSettings):
     )
     model_memory: int = Field(
         default=0, ge=0, description="Bytes that loaded models may take together; 0 means half of the machine's memory."
+    )
+    pinned: str = Field(
+        default="", description="Models, or model@variant, loaded at start and never evicted; separated by commas."
     )
     max_batch_rows: int = Field(
         default=32, ge=1, description="Rows that requests are joined up to; 1 computes each request alone."

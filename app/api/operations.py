@@ -32,5 +32,5 @@ def metrics(services: Provided) -> Response:
         counts = jobs.counts(session)
     lines = ["# HELP octet_jobs Jobs in the registry, by state.", "# TYPE octet_jobs gauge"]
     lines += [f'octet_jobs{{state="{state}"}} {counts.get(state, 0)}' for state in _STATES]
-    body = generate_latest() + ("\n".join(lines) + "\n").encode()
+    body = generate_latest(services.metrics) + ("\n".join(lines) + "\n").encode()
     return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 
 from app.blobs import BlobStore
 from app.queue import Outbox
@@ -25,6 +26,7 @@ class Services:
     blobs: BlobStore
     pool: Pool
     outbox: Outbox
+    metrics: CollectorRegistry
     render_report: ReportRenderer
 
 

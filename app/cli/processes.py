@@ -1,15 +1,24 @@
 """`octet serve`, `octet gateway`, `octet worker`: the processes of the service."""
 
+import multiprocessing
 import os
 import sys
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app import logs
 from app.cli.parent import end_with_parent
 from app.cli.supervisor import start_service
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+# From SIGTERM to the end, the longest.
+_STOP_SECONDS = 30
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.  [default: OCTET_HOST or 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.  [default: OCTET_PORT or 8000]")]
@@ -30,24 +39,57 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     raise typer.Exit(code)
 
 
-def gateway(host: Host = None, port: Port = None, with_parent: WithParent = None) -> None:
+def gateway(
+    host: Host = None,
+    port: Port = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that serve the port.  [default: OCTET_GATEWAY_WORKERS or 1]")
+    ] = None,
+    with_parent: WithParent = None,
+) -> None:
     """Run the gateway alone: the API, inference and the dashboard."""
     if with_parent is not None:
         end_with_parent(with_parent)
-    import uvicorn
+    options = {"host": host, "port": port, "gateway_workers": workers}
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = Settings(**given)  # type: ignore[arg-type]
+    logs.configure(settings.log_level, settings.log_format)
+    if settings.gateway_workers == 1:
+        from app.main import create_app
 
+        _listen(create_app(settings), settings)
+        return
+    with tempfile.TemporaryDirectory(prefix="octet-") as folder:
+        # What the command line said reaches the processes as what the environment would have said.
+        own = {"OCTET_GATEWAY_WORKERS": str(settings.gateway_workers), "OCTET_SIBLINGS_FOLDER": folder}
+        os.environ.update(own)
+        _listen("app.cli.processes:gateway_process", settings, workers=settings.gateway_workers, factory=True)
+
+
+def gateway_process() -> "ASGIApp":
+    """What each of several processes serves."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        end_with_parent(parent.pid)
     from app.main import create_app
 
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = Settings(**given)  # type: ignore[arg-type]
+    settings = Settings()
+    logs.configure(settings.log_level, settings.log_format)
+    return create_app(settings)
+
+
+def _listen(app: "ASGIApp | str", settings: Settings, **options: Any) -> None:
+    import uvicorn
+
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
-        log_level=settings.log_level,
-        access_log=settings.log_level == "debug",
+        log_config=None,
+        access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=30,
+        timeout_graceful_shutdown=int(_STOP_SECONDS - settings.drain_seconds),
+        **options,
     )
 
 

@@ -1,24 +1,25 @@
 """The Open Inference Protocol V2 without its transport: which variant answers, and what it answers."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from app.engines import TensorSpec
 from app.engines.engine import OIP_NAMES, Array
-from app.errors import Invalid
-from app.inference.naming import meant, reference_in
+from app.errors import Invalid, Unloaded
+from app.inference.naming import meant, one_meant
 from app.inference.parameters import SequencePosition
 from app.inference.tensors import classification
 from app.registry import Database, Session, models, variants
 from app.registry.tables import Model, Variant
 from app.serving.batcher import Batcher
 from app.serving.batches import Work, may_be_joined
-from app.serving.lane import Answer, Figures, Target
-from app.serving.pool import Artifact, Pool
-from app.serving.statistics import Statistics
+from app.serving.figures import Figures
+from app.serving.lane import Answer, Target, Timing
+from app.serving.pool import Artifact
+from app.serving.statistics import Key, Tally
 from app.serving.steady import is_steady
 
 
@@ -39,6 +40,7 @@ class Served:
     class_names: tuple[str, ...] | None
     batchable: bool
     steady: bool = False
+    unloaded: bool = False
 
     @cached_property
     def target(self) -> Target:
@@ -97,17 +99,27 @@ class InferenceResponse:
     outputs: Sequence[OutputTensor]
     id: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
-    figures: Figures | None = None
+    timing: Timing | None = None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a variant has answered so far. `loaded_bytes`: the memory that it takes, None where it is not loaded."""
+
+    model: str
+    version: int
+    tally: Tally
+    loaded_bytes: int | None
 
 
 class DataPlane:
     """Every face of the protocol calls these. Those that ask the registry block, and belong into threads."""
 
-    def __init__(self, database: Database, pool: Pool, statistics: Statistics, batcher: Batcher) -> None:
+    def __init__(self, database: Database, batcher: Batcher, figures: Callable[[], Figures]) -> None:
+        """`figures`: of all processes that serve together."""
         self._database = database
-        self._pool = pool
-        self._statistics = statistics
         self._batcher = batcher
+        self._figures = figures
 
     def resolve(self, name: str, version: str | None = None) -> Served:
         """The variant meant by `name`, which may be `model@variant`, and `version`: an integer or a label.
@@ -115,18 +127,13 @@ class DataPlane:
         With neither, the model's default. Raises `UnknownModel`, `UnknownVariant`, `Rejected` for a variant that may
         not serve, or `Invalid` for both at once.
         """
-        model_name, reference = reference_in(name, version)
         with self._database.reading() as session:
-            model = models.find(session, model_name)
-            if reference is None:
-                variant = variants.default_of(session, model)
-            else:
-                variant = variants.find(session, model, reference)
+            model, variant = one_meant(session, name, version)
             variants.check_serves(model, variant)
             return _served(session, model, variant)
 
-    def statistics(self, name: str | None = None, version: str | None = None) -> list[dict[str, Any]]:
-        """What was answered by the variants named, in the form of the statistics extension; by all, for no name.
+    def statistics(self, name: str | None = None, version: str | None = None) -> list[Counted]:
+        """What was answered by the variants named; by all, for no name.
 
         A model without a version means each of its variants. Raises `UnknownModel` or `UnknownVariant`.
         """
@@ -137,16 +144,26 @@ class DataPlane:
                 else [(model, variants.listed(session, model)) for model in models.listed(session)]
             )
             rows = [(model.name, row.version, Artifact.of(row)) for model, listed in named for row in listed]
-        loaded = self._pool.loaded_bytes()
+        figures = self._figures()
         return [
-            {
-                "name": model,
-                "version": str(number),
-                **self._statistics.of(model, number),
-                "memory_usage": [{"type": "CPU", "id": 0, "byte_size": loaded[artifact]}] if artifact in loaded else [],
-            }
+            Counted(
+                model,
+                number,
+                figures.tallies.get((model, number), Tally()),
+                figures.loaded_bytes.get(artifact),
+            )
             for model, number, artifact in rows
         ]
+
+    def everything_counted(self) -> tuple[Figures, dict[Key, tuple[str, Artifact]]]:
+        """The figures, and of each variant that there is its label and artifact."""
+        with self._database.reading() as session:
+            known = {
+                (model.name, row.version): (row.label, Artifact.of(row))
+                for model in models.listed(session)
+                for row in variants.listed(session, model)
+            }
+        return self._figures(), known
 
     def infer_at_once(self, asked: "Asked") -> InferenceResponse | None:
         """As `infer`, where that takes so little time that no event loop minds; else None, and nothing is computed."""
@@ -175,6 +192,7 @@ def _served(session: Session, model: Model, variant: Variant) -> Served:
         class_names=tuple(revision.class_names) if revision.class_names else None,
         batchable=variants.may_share_batches(variant),
         steady=is_steady(revision.operators),
+        unloaded=variant.unloaded_at is not None,
     )
 
 
@@ -188,8 +206,15 @@ class Asked:
     work: Work
 
 
+def check_loaded(served: Served) -> None:
+    """Raises `Unloaded`."""
+    if served.unloaded:
+        raise Unloaded(served.model, served.label)
+
+
 def checked(served: Served, request: InferenceRequest) -> Asked:
-    """Raises `Invalid` for inputs or outputs that the variant does not have or take."""
+    """Raises `Invalid` for inputs or outputs that the variant does not have or take, and `Unloaded`."""
+    check_loaded(served)
     feeds = _checked_feeds(served, request.inputs)
     outputs = _wanted_outputs(served, request)
     names = tuple(output.name for output in outputs)
@@ -199,7 +224,7 @@ def checked(served: Served, request: InferenceRequest) -> Asked:
 def _response(asked: Asked, answer: Answer) -> InferenceResponse:
     served = asked.served
     outputs = [_as_output(output, array, served) for output, array in zip(asked.outputs, answer.arrays, strict=True)]
-    return InferenceResponse(served, outputs, asked.request_id, {"variant": served.label}, answer.figures)
+    return InferenceResponse(served, outputs, asked.request_id, {"variant": served.label}, answer.timing)
 
 
 def _checked_feeds(served: Served, inputs: Sequence[InputTensor]) -> dict[str, Array]:

@@ -1,10 +1,12 @@
 """What the server and its models say about themselves, in Triton's terms."""
 
+from dataclasses import asdict
 from typing import Any
 
 from app import __version__
 from app.engines import TensorSpec
-from app.inference.dataplane import Served
+from app.inference.dataplane import Counted, Served
+from app.serving.statistics import Compute, Total
 
 PLATFORM = "onnxruntime_onnx"
 
@@ -53,6 +55,34 @@ def config(served: Served) -> dict[str, Any]:
         "response_cache": {"enable": False},
         **batching,
     }
+
+
+def statistics(counted: Counted) -> dict[str, Any]:
+    """One entry of `model_stats`."""
+    tally, loaded_bytes = counted.tally, counted.loaded_bytes
+    return {
+        "name": counted.model,
+        "version": str(counted.version),
+        "last_inference": tally.last_inference_ms,
+        "inference_count": tally.rows,
+        "execution_count": tally.executions,
+        "inference_stats": {
+            "success": asdict(tally.success),
+            "fail": asdict(tally.fail),
+            "queue": asdict(tally.queue),
+            **_compute(tally.requests),
+            # There is no cache of responses; clients want the fields all the same.
+            "cache_hit": asdict(Total()),
+            "cache_miss": asdict(Total()),
+        },
+        "response_stats": {},
+        "batch_stats": [{"batch_size": rows, **_compute(batch)} for rows, batch in sorted(tally.batches.items())],
+        "memory_usage": [] if loaded_bytes is None else [{"type": "CPU", "id": 0, "byte_size": loaded_bytes}],
+    }
+
+
+def _compute(compute: Compute) -> dict[str, Any]:
+    return {f"compute_{part}": duration for part, duration in asdict(compute).items()}
 
 
 def _config_tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.errors import Unsupported
 from app.inference import body, compression, descriptions, fixed_settings, messages
-from app.inference.dataplane import DataPlane, InferenceRequest, InferenceResponse, Served, checked
+from app.inference.dataplane import DataPlane, InferenceRequest, InferenceResponse, Served, check_loaded, checked
 from app.inference.gone import unless_gone
 from app.inference.json_text import json_object
 from app.inference.parameters import checked_parameters, flag
@@ -20,7 +20,8 @@ from app.inference.recent import Recent
 from app.inference.repository import Repository
 from app.inference.responses import JsonResponse, PiecesResponse
 from app.registry import Database
-from app.serving.lane import Figures
+from app.serving.draining import Draining
+from app.serving.lane import Timing
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -53,15 +54,20 @@ class Endpoints:
         dataplane: DataPlane,
         repository: Repository,
         database: Database,
+        draining: Draining,
         *,
         name: str,
         log_level: str,
         limits: Limits,
+        on_answer: Callable[[InferenceResponse], None] | None = None,
     ) -> None:
+        """`on_answer` is told of each inference that was answered."""
         self._dataplane = dataplane
         self._recent = Recent(dataplane.resolve, database)
         self._repository = repository
         self._database = database
+        self._draining = draining
+        self._on_answer = on_answer
         self._name = name
         self._logging = fixed_settings.logging_settings(log_level)
         self._limits = limits
@@ -77,6 +83,8 @@ class Endpoints:
         return Response()
 
     async def ready(self, _: Request) -> Response:
+        if self._draining.active:
+            return JsonResponse({"error": "the server is stopping"}, 503)
         if await to_thread.run_sync(self._database.reachable):
             return Response()
         return JsonResponse({"error": "the registry does not answer"}, 503)
@@ -100,19 +108,21 @@ class Endpoints:
         return JsonResponse(descriptions.metadata(await to_thread.run_sync(self._dataplane.resolve, *_named(request))))
 
     async def model_ready(self, request: Request) -> Response:
-        served = await to_thread.run_sync(self._dataplane.resolve, *_named(request))
-        self._repository.check_ready(served)
+        check_loaded(await to_thread.run_sync(self._dataplane.resolve, *_named(request)))
         return Response()
 
     async def model_config(self, request: Request) -> Response:
         return JsonResponse(descriptions.config(await to_thread.run_sync(self._dataplane.resolve, *_named(request))))
 
     async def model_statistics(self, request: Request) -> Response:
-        rows = await to_thread.run_sync(self._dataplane.statistics, *_named(request))
-        return JsonResponse({"model_stats": rows})
+        return await self._statistics(*_named(request))
 
     async def statistics(self, _: Request) -> Response:
-        return JsonResponse({"model_stats": await to_thread.run_sync(self._dataplane.statistics)})
+        return await self._statistics()
+
+    async def _statistics(self, name: str | None = None, version: str | None = None) -> Response:
+        counted = await to_thread.run_sync(self._dataplane.statistics, name, version)
+        return JsonResponse({"model_stats": [descriptions.statistics(each) for each in counted]})
 
     # The repository
 
@@ -159,6 +169,8 @@ class Endpoints:
         response = self._dataplane.infer_at_once(asked) or await unless_gone(request, self._dataplane.infer(asked))
         if response is None:
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
+        if self._on_answer is not None:
+            self._on_answer(response)
         if sum(output.array.nbytes for output in response.outputs) <= _RENDERED_AT_ONCE_BYTES:
             return rendered(request, response)
         return await to_thread.run_sync(rendered, request, response, limiter=self._inference)
@@ -188,8 +200,8 @@ def rendered(request: Request, response: InferenceResponse) -> Response:
     headers = {"X-Model-Variant": response.served.label}
     if json_length is not None:
         headers[HEADER_LENGTH] = str(json_length)
-    if response.figures is not None:
-        headers["Server-Timing"] = _timing(response.figures)
+    if response.timing is not None:
+        headers["Server-Timing"] = _in_header(response.timing)
     encoding = compression.accepted(request.headers.get("Accept-Encoding"))
     if encoding is not None and compression.pays(pieces):
         headers["Content-Encoding"] = encoding
@@ -198,10 +210,10 @@ def rendered(request: Request, response: InferenceResponse) -> Response:
     return PiecesResponse(pieces, headers, media_type)
 
 
-def _timing(figures: Figures) -> str:
+def _in_header(timing: Timing) -> str:
     """For the header `Server-Timing`, in milliseconds; the computing is that of the whole batch."""
-    queue_ms, compute_ms = figures.queue_ns / 1e6, figures.compute.total_ns / 1e6
-    return f'queue;dur={queue_ms:.3f}, compute;dur={compute_ms:.3f}, batch;desc="{figures.batch_rows}"'
+    queue_ms, compute_ms = timing.queue_ns / 1e6, timing.compute.total_ns / 1e6
+    return f'queue;dur={queue_ms:.3f}, compute;dur={compute_ms:.3f}, batch;desc="{timing.batch_rows}"'
 
 
 def _named(request: Request) -> tuple[str, str | None]:

@@ -13,6 +13,15 @@ def reference_in(name: str, version: str | None) -> tuple[str, str | None]:
     return model_name, label if at else version
 
 
+def one_meant(session: Session, name: str, version: str | None = None) -> tuple[Model, Variant]:
+    """The model, and the variant that is named, or its default where none is. Raises as `meant`."""
+    model_name, reference = reference_in(name, version)
+    model = models.find(session, model_name)
+    if reference is None:
+        return model, variants.default_of(session, model)
+    return model, variants.find(session, model, reference)
+
+
 def meant(session: Session, name: str, version: str | None = None) -> tuple[Model, list[Variant]]:
     """The model, and the one variant that is named, or all of its variants where none is.
 

@@ -157,5 +157,6 @@ def delete(session: Session, name: str) -> list[str]:
 
 
 def set_default(session: Session, model: Model, variant: Variant) -> None:
-    """From the commit on, `variant` answers when a client names none."""
+    """From the commit on, `variant` answers when a client names none, though it was unloaded before."""
     model.default_variant_id = variant.id
+    variant.unloaded_at = None

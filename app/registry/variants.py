@@ -1,5 +1,7 @@
 """Variants: what can be served, and the comparison between them."""
 
+from collections.abc import Collection
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
@@ -99,6 +101,22 @@ def take_back_override(model: Model, variant: Variant) -> None:
             f" PUT /api/v1/models/{model.name}/default first"
         )
     variant.overridden_at = None
+
+
+def unload(variant: Variant) -> None:
+    """From the commit on it answers nothing; processes that have it in memory let it go within a second."""
+    variant.unloaded_at = now()
+
+
+def load(variant: Variant) -> None:
+    """From the commit on it answers again, each process loading it when first asked."""
+    variant.unloaded_at = None
+
+
+def wanted_digests(session: Session, digests: Collection[str]) -> set[str]:
+    """Those of `digests` that are the artifact of a variant that is not unloaded."""
+    query = select(Variant.digest).where(Variant.digest.in_(digests), Variant.unloaded_at.is_(None))
+    return set(session.scalars(query))
 
 
 def delete(session: Session, model: Model, variant: Variant) -> list[str]:

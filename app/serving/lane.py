@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from app.engines import LoadedModel
 from app.engines.engine import Array
@@ -18,7 +18,7 @@ from app.serving.alarm import Alarm
 from app.serving.batches import NotOneRowEach, Work, joined, split
 from app.serving.deadlines import Pace
 from app.serving.pool import Artifact, Lease, Pool
-from app.serving.statistics import ComputeTime, Statistics
+from app.serving.statistics import ComputeTime, Key, Statistics
 from app.serving.threads import ComputeThreads
 from app.serving.waiting import DEFAULT_PRIORITY, Line
 
@@ -49,9 +49,14 @@ class Target:
     joins: bool
     steady: bool = False
 
+    @cached_property
+    def key(self) -> Key:
+        """What it is counted under."""
+        return (self.model, self.version)
+
 
 @dataclass(frozen=True)
-class Figures:
+class Timing:
     """How an answer came about: the time in line, the rows of its batch, and what the whole batch took."""
 
     queue_ns: int
@@ -62,7 +67,7 @@ class Figures:
 @dataclass(frozen=True)
 class Answer:
     arrays: Sequence[Array]
-    figures: Figures
+    timing: Timing
 
 
 class Pending(Future[Answer]):
@@ -190,7 +195,7 @@ class Lane:
     def _check_welcome(self, pending: Pending) -> None:
         error = self._refusal(pending)
         if error is not None:
-            self._statistics.record_failure(self._target.model, self._target.version, 0)
+            self._statistics.record_failure(self._target.key, 0)
             raise error
 
     def _refusal(self, pending: Pending) -> Unavailable | None:
@@ -335,15 +340,14 @@ class Lane:
         with self._lock:
             self._pace.ran(sum(pending.elements for pending in batch), done - start, done)
         queues = [start - pending.entered_ns for pending in batch]
-        target = self._target
-        self._statistics.record(target.model, target.version, rows=rows, queues_ns=queues, compute=compute)
+        self._statistics.record(self._target.key, rows=rows, queues_ns=queues, compute=compute)
         for pending, part, queue_ns in zip(batch, parts, queues, strict=True):
-            pending.set_result(Answer(part, Figures(queue_ns, rows, compute)))
+            pending.set_result(Answer(part, Timing(queue_ns, rows, compute)))
 
     def _fail_all(self, pendings: Sequence[Pending], error: BaseException) -> None:
         for pending in pendings:
             # One that is cancelled at this moment has nobody who would want to know.
             if pending.running() or pending.set_running_or_notify_cancel():
                 took = self._clock() - pending.entered_ns
-                self._statistics.record_failure(self._target.model, self._target.version, took)
+                self._statistics.record_failure(self._target.key, took)
                 pending.set_exception(error)

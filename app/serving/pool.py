@@ -125,17 +125,24 @@ class Pool:
         """Forget artifacts whose ONNX file is among `digests`, without waiting; requests that run on them still end."""
         with self._lock:
             gone = [artifact for artifact in self._entries if artifact.digest in digests]
-            self._pinned -= {artifact for artifact in self._pinned if artifact.digest in digests}
         self._retire(gone)
 
-    def pin(self, artifact: Artifact) -> None:
-        """Never evict it from now on; it may still be unloaded or dropped."""
+    def pin(self, artifacts: set[Artifact]) -> None:
+        """Never evict these from now on, and no others; they may still be unloaded or dropped."""
         with self._lock:
-            self._pinned.add(artifact)
+            self._pinned = artifacts
 
-    def unpin(self, artifact: Artifact) -> None:
-        with self._lock:
-            self._pinned.discard(artifact)
+    def preload(self, artifact: Artifact) -> None:
+        """Have it loaded when its turn comes, without waiting; one that cannot be is logged."""
+
+        def done(loading: "Future[Lease]") -> None:
+            error = loading.exception()
+            if error is None:
+                loading.result().release()
+            else:
+                _log.error("a pinned variant cannot be loaded: %s", error)
+
+        self.acquire(artifact).add_done_callback(done)
 
     def is_loaded(self, artifact: Artifact) -> bool:
         with self._lock:

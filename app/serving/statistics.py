@@ -1,13 +1,17 @@
-"""What each variant has answered so far, in the terms of the protocol's statistics extension.
+"""What each variant has answered so far.
 
-Counts live as long as the process. Of several gateway processes each tells of its own.
+Counts live as long as the process. Of several gateway processes each keeps its own, and what is told is their sum.
 """
 
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+#: Upper bounds, in seconds, of the classes that waiting and computing are counted in; a last class has none.
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_NS = tuple(int(bound * 1e9) for bound in SECONDS)
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class ComputeTime:
 
 
 @dataclass
-class _Total:
+class Total:
     count: int = 0
     ns: int = 0
 
@@ -32,58 +36,73 @@ class _Total:
         self.count += count
         self.ns += ns
 
-    def as_json(self) -> dict[str, int]:
-        return {"count": self.count, "ns": self.ns}
-
-
-_COMPUTE = ("compute_input", "compute_infer", "compute_output")
+    def merge(self, other: "Total") -> None:
+        self.add(other.ns, other.count)
 
 
 @dataclass
-class _Compute:
-    compute_input: _Total = field(default_factory=_Total)
-    compute_infer: _Total = field(default_factory=_Total)
-    compute_output: _Total = field(default_factory=_Total)
+class Spread:
+    """How many took how long: `counts` by the classes of `SECONDS`."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
+
+    def add(self, ns: int, count: int = 1) -> None:
+        self.counts[bisect_left(_NS, ns)] += count
+
+    def merge(self, other: "Spread") -> None:
+        self.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+
+
+@dataclass
+class Compute:
+    input: Total = field(default_factory=Total)
+    infer: Total = field(default_factory=Total)
+    output: Total = field(default_factory=Total)
 
     def add(self, compute: ComputeTime, count: int = 1) -> None:
-        self.compute_input.add(compute.input_ns * count, count)
-        self.compute_infer.add(compute.infer_ns * count, count)
-        self.compute_output.add(compute.output_ns * count, count)
+        self.input.add(compute.input_ns * count, count)
+        self.infer.add(compute.infer_ns * count, count)
+        self.output.add(compute.output_ns * count, count)
 
-    def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name).as_json() for name in _COMPUTE}
+    def merge(self, other: "Compute") -> None:
+        self.input.merge(other.input)
+        self.infer.merge(other.infer)
+        self.output.merge(other.output)
 
 
 @dataclass
-class _Tally:
-    last_inference_ms: int = 0
-    inference_count: int = 0
-    execution_count: int = 0
-    success: _Total = field(default_factory=_Total)
-    fail: _Total = field(default_factory=_Total)
-    queue: _Total = field(default_factory=_Total)
-    requests: _Compute = field(default_factory=_Compute)
-    batches: dict[int, _Compute] = field(default_factory=dict)
+class Tally:
+    """Of one variant. `rows` and `executions` count successes; `requests` is the compute time that each waited for,
+    that of its whole batch; `batches` has each batch once, by its rows.
+    """
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "last_inference": self.last_inference_ms,
-            "inference_count": self.inference_count,
-            "execution_count": self.execution_count,
-            "inference_stats": {
-                "success": self.success.as_json(),
-                "fail": self.fail.as_json(),
-                "queue": self.queue.as_json(),
-                **self.requests.as_json(),
-                # There is no cache of responses; clients want the fields all the same.
-                "cache_hit": _Total().as_json(),
-                "cache_miss": _Total().as_json(),
-            },
-            "response_stats": {},
-            "batch_stats": [
-                {"batch_size": rows, **compute.as_json()} for rows, compute in sorted(self.batches.items())
-            ],
-        }
+    last_inference_ms: int = 0
+    rows: int = 0
+    executions: int = 0
+    success: Total = field(default_factory=Total)
+    fail: Total = field(default_factory=Total)
+    queue: Total = field(default_factory=Total)
+    queue_spread: Spread = field(default_factory=Spread)
+    infer_spread: Spread = field(default_factory=Spread)
+    requests: Compute = field(default_factory=Compute)
+    batches: dict[int, Compute] = field(default_factory=dict)
+
+    def merge(self, other: "Tally") -> None:
+        self.last_inference_ms = max(self.last_inference_ms, other.last_inference_ms)
+        self.rows += other.rows
+        self.executions += other.executions
+        self.success.merge(other.success)
+        self.fail.merge(other.fail)
+        self.queue.merge(other.queue)
+        self.queue_spread.merge(other.queue_spread)
+        self.infer_spread.merge(other.infer_spread)
+        self.requests.merge(other.requests)
+        for rows, compute in other.batches.items():
+            self.batches.setdefault(rows, Compute()).merge(compute)
+
+
+#: A model, and an integer version of it.
+Key = tuple[str, int]
 
 
 class Statistics:
@@ -91,33 +110,42 @@ class Statistics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tallies: dict[tuple[str, int], _Tally] = {}
+        self._tallies: dict[Key, Tally] = {}
 
-    def record(self, model: str, version: int, *, rows: int, queues_ns: Sequence[int], compute: ComputeTime) -> None:
-        """One run that answered `len(queues_ns)` requests of `rows` rows together, each after its time in the queue.
-
-        Each request counts with the whole compute time of its batch, as it was what its client waited for.
-        """
+    def record(self, key: Key, *, rows: int, queues_ns: Sequence[int], compute: ComputeTime) -> None:
+        """One run that answered `len(queues_ns)` requests of `rows` rows together, each after its time in the queue."""
         requests = len(queues_ns)
         with self._lock:
-            tally = self._tally(model, version)
+            tally = self._tally(key)
             tally.last_inference_ms = time.time_ns() // 1_000_000
-            tally.inference_count += rows
-            tally.execution_count += 1
+            tally.rows += rows
+            tally.executions += 1
             tally.queue.add(sum(queues_ns), requests)
+            for queue_ns in queues_ns:
+                tally.queue_spread.add(queue_ns)
+            tally.infer_spread.add(compute.infer_ns)
             tally.success.add(sum(queues_ns) + compute.total_ns * requests, requests)
             tally.requests.add(compute, requests)
-            tally.batches.setdefault(rows, _Compute()).add(compute)
+            tally.batches.setdefault(rows, Compute()).add(compute)
 
-    def record_failure(self, model: str, version: int, ns: int) -> None:
+    def record_failure(self, key: Key, ns: int) -> None:
         """One request that reached the variant and got no answer from it, after `ns`."""
         with self._lock:
-            self._tally(model, version).fail.add(ns)
+            self._tally(key).fail.add(ns)
 
-    def of(self, model: str, version: int) -> Mapping[str, Any]:
-        """The fields of one entry of `model_stats`, all zero for a variant that has answered nothing."""
+    def snapshot(self) -> dict[Key, Tally]:
+        """A copy of all tallies."""
         with self._lock:
-            return self._tallies.get((model, version), _Tally()).as_json()
+            return merged([self._tallies])
 
-    def _tally(self, model: str, version: int) -> _Tally:
-        return self._tallies.setdefault((model, version), _Tally())
+    def _tally(self, key: Key) -> Tally:
+        return self._tallies.setdefault(key, Tally())
+
+
+def merged(all_tallies: Sequence[Mapping[Key, Tally]]) -> dict[Key, Tally]:
+    """The sums, in tallies of their own."""
+    sums: dict[Key, Tally] = {}
+    for tallies in all_tallies:
+        for key, tally in tallies.items():
+            sums.setdefault(key, Tally()).merge(tally)
+    return sums

@@ -337,6 +337,9 @@ def test_models_are_unloaded_and_loaded(client: Any) -> None:
     assert states == {"1": "READY", "2": "UNAVAILABLE"}
     client.unload_model("model", unload_dependents=True)
     assert not client.is_model_ready("model")
+    with pytest.raises(InferenceServerException, match="was unloaded"):
+        client.infer("model", [image()])
+    client.load_model("model@original")
     assert client.infer("model", [image()]).as_numpy("logits").shape == (2, 4)
     assert client.is_model_ready("model")
     client.load_model("model@int8")

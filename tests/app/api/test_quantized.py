@@ -1,6 +1,7 @@
 """Uploads that another tool has quantized: served and evaluated as they are, and not quantized again."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from fastapi.testclient import TestClient
@@ -9,8 +10,6 @@ from app.inference.dataplane import DataPlane
 from app.registry import Database, jobs
 from app.registry.evaluations import Figures, Outcome
 from app.serving.batcher import Batcher
-from app.serving.pool import Pool
-from app.serving.statistics import Statistics
 from app.settings import Settings
 from tests import graphs
 from tests.app.conftest import Kept, onnx_bytes, upload_dataset, upload_model
@@ -46,7 +45,7 @@ def done(settings: Settings, job_id: str, outcome: Outcome = MEASURED) -> None:
 
 def may_be_batched(settings: Settings) -> bool:
     database = Database(settings.registry_url)
-    served = DataPlane(database, Pool.__new__(Pool), Statistics(), Batcher.__new__(Batcher)).resolve("linear")
+    served = DataPlane(database, Batcher.__new__(Batcher), Mock()).resolve("linear")
     database.close()
     return served.batchable
 

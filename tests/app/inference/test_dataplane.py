@@ -1,7 +1,9 @@
 """The protocol's core over real sessions, joined and alone."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from app.inference.dataplane import (
 )
 from app.registry import Database
 from app.serving.batcher import Batcher
+from app.serving.figures import of_this_process
 from app.serving.loading import Artifact, Loader
 from app.serving.pool import Pool
 from app.serving.statistics import Statistics
@@ -39,7 +42,8 @@ class Service:
         self.pool = Pool(self.blobs, folder, intra_op_threads=1)
         self.statistics = Statistics()
         self.batcher = Batcher(self.pool, self.statistics, threads=1)
-        self.dataplane = DataPlane(Database.__new__(Database), self.pool, self.statistics, self.batcher)
+        figures = partial(of_this_process, self.statistics, self.pool)
+        self.dataplane = DataPlane(Database.__new__(Database), self.batcher, figures)
 
     def serve(self, model: onnx.ModelProto, *, batchable: bool = True) -> Served:
         artifact = kept_model(self.blobs, model, self.folder)
@@ -60,12 +64,21 @@ def asking(served: Served, array: np.ndarray, **changes: object) -> InferenceReq
 
 
 def answers(service: Service, served: Served, requests: list[InferenceRequest]) -> list[InferenceResponse]:
-    """All of `requests` asked together, while the model still loads: so that those that may be joined are."""
+    """All of `requests` asked while the only thread that computes is held: so those that may be joined are."""
+    held = threading.Event()
+    service.batcher._threads.submit(lambda: held.wait() and None)
 
     async def ask() -> list[InferenceResponse]:
-        return await asyncio.gather(*(service.dataplane.infer(checked(served, request)) for request in requests))
+        asked = [checked(served, request) for request in requests]
+        asking = [asyncio.create_task(service.dataplane.infer(each)) for each in asked]
+        await asyncio.sleep(0)
+        held.set()
+        return await asyncio.gather(*asking)
 
-    return asyncio.run(ask())
+    try:
+        return asyncio.run(ask())
+    finally:
+        held.set()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -75,11 +88,11 @@ def test_joined_answers_are_those_that_each_gets_alone(service: Service, name: s
     random = np.random.default_rng(0)
     requests = [asking(served, random.normal(size=(rows, *shape)).astype(np.float32)) for rows in (1, 2, 3, 1, 4)]
     together = answers(service, served, requests)
-    assert max(response.figures.batch_rows for response in together if response.figures) == 11
+    assert max(response.timing.batch_rows for response in together if response.timing) == 11
     for request, response in zip(requests, together, strict=True):
         (alone,) = answers(service, served, [request])
-        assert alone.figures is not None
-        assert alone.figures.batch_rows == len(request.inputs[0].array)
+        assert alone.timing is not None
+        assert alone.timing.batch_rows == len(request.inputs[0].array)
         np.testing.assert_allclose(response.outputs[0].array, alone.outputs[0].array, rtol=1e-5, atol=1e-6)
 
 
@@ -87,8 +100,8 @@ def test_variants_whose_answers_depend_on_the_batch_are_asked_one_by_one(service
     served = service.serve(graphs.linear_classifier(), batchable=False)
     requests = [asking(served, np.ones((2, 16), np.float32)) for _ in range(4)]
     for response in answers(service, served, requests):
-        assert response.figures is not None
-        assert response.figures.batch_rows == 2
+        assert response.timing is not None
+        assert response.timing.batch_rows == 2
 
 
 def test_what_is_wrong_is_said_before_anything_loads(service: Service) -> None:
@@ -119,8 +132,8 @@ def test_no_timeout_is_none_at_all_and_one_that_has_passed_refuses(service: Serv
     service.pool.unload(served.artifact)
     with pytest.raises(DeadlineUnmet, match="Request timeout expired"):
         answers(service, served, [asking(served, x, timeout_us=1)])
-    counted = service.statistics.of("m", 1)["inference_stats"]
-    assert (counted["success"]["count"], counted["fail"]["count"]) == (1, 1)
+    counted = service.statistics.snapshot()["m", 1]
+    assert (counted.success.count, counted.fail.count) == (1, 1)
 
 
 def test_a_request_that_was_cancelled_while_its_model_loads_is_not_computed(service: Service) -> None:
@@ -137,7 +150,7 @@ def test_a_request_that_was_cancelled_while_its_model_loads_is_not_computed(serv
             await gone
 
     asyncio.run(ask())
-    assert service.statistics.of("m", 1)["inference_count"] == 1
+    assert service.statistics.snapshot()["m", 1].rows == 1
 
 
 def test_a_deleted_artifact_is_said_to_be_gone(service: Service) -> None:

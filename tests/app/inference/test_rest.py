@@ -284,19 +284,56 @@ def test_statistics_count_requests_rows_and_batches(client: TestClient) -> None:
         assert tally["memory_usage"][0]["byte_size"] > 0
 
 
-def test_an_unloaded_variant_is_not_ready_until_it_is_used_or_loaded(client: TestClient) -> None:
+def test_an_unloaded_variant_answers_nothing_until_it_is_loaded_or_becomes_the_default(client: TestClient) -> None:
     def ready() -> tuple[int, str]:
         state = client.post("/v2/repository/index").json()[0]
         return client.get("/v2/models/linear/ready").status_code, state["state"]
 
     load, unload = (f"/v2/repository/models/{name}" for name in ("linear/load", "linear@original/unload"))
+
+    def default() -> Response:
+        return client.put("/api/v1/models/linear/default", json={"variant": "original"})
+
     assert ready() == (200, "READY")
-    for back in (lambda: client.post(load), lambda: infer(client, json_input())):
+    for back in (lambda: client.post(load), lambda: client.post("/v2/repository/models/linear@1/load"), default):
         assert client.post(unload, json={"parameters": {"unload_dependents": False}}).status_code == 200
         assert ready() == (503, "UNAVAILABLE")
+        refused = infer(client, json_input())
+        assert refused.status_code == 503
+        assert "linear@original/load" in refused.json()["error"]
+        assert client.get("/v2/models/linear").status_code == 200
         assert client.post("/v2/repository/index", json={"ready": True}).json() == []
         assert back().status_code == 200
         assert ready() == (200, "READY")
+        assert infer(client, json_input()).status_code == 200
+
+
+def test_prometheus_is_told_what_was_answered_by_model_and_variant(client: TestClient) -> None:
+    for rows in (1, 2):
+        assert infer(client, json_input(shape=[rows, 16], data=X[:rows].tolist())).status_code == 200
+    figures = client.get("/metrics").text
+    labels = 'model="linear",variant="original",version="1"'
+    for line in (
+        f"octet_inference_requests_total{{{labels}}} 2.0",
+        f"octet_inference_errors_total{{{labels}}} 0.0",
+        f"octet_inference_rows_total{{{labels}}} 3.0",
+        f"octet_inference_queue_seconds_count{{{labels}}} 2.0",
+        f"octet_inference_compute_seconds_count{{{labels}}} 2.0",
+        f'octet_inference_compute_seconds_bucket{{le="+Inf",{labels}}} 2.0',
+        f'octet_inference_batch_rows_bucket{{le="1",{labels}}} 1.0',
+        f'octet_inference_batch_rows_bucket{{le="2",{labels}}} 2.0',
+        f"octet_inference_batch_rows_sum{{{labels}}} 3.0",
+        "octet_gateway_processes 1.0",
+        'nv_inference_request_success{model="linear",version="1"} 2.0',
+        'nv_inference_count{model="linear",version="1"} 3.0',
+        'nv_inference_exec_count{model="linear",version="1"} 2.0',
+        'octet_jobs{state="queued"} 0',
+    ):
+        assert f"\n{line}\n" in f"\n{figures}", line
+    loaded = next(line for line in figures.splitlines() if line.startswith("octet_loaded_bytes{"))
+    assert float(loaded.rpartition(" ")[2]) > 0
+    client.delete("/api/v1/models/linear")
+    assert 'model="linear"' not in client.get("/metrics").text
 
 
 def test_settings_can_be_read_and_set_to_what_they_are(client: TestClient) -> None:

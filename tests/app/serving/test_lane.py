@@ -22,7 +22,7 @@ from app.serving.batches import Work
 from app.serving.lane import Answer, BatchLimits, Lane, Target
 from app.serving.loading import Artifact
 from app.serving.pool import Pool
-from app.serving.statistics import Statistics
+from app.serving.statistics import Statistics, Tally
 from app.serving.threads import ComputeThreads
 from tests.app.serving.artifacts import kept
 
@@ -86,6 +86,9 @@ class House:
     def model(self) -> Model:
         return self.engine.model
 
+    def tally(self) -> Tally:
+        return self.statistics.snapshot()["linear", 1]
+
     def clock(self) -> int:
         return next(self._ticks) if self.now is None else self.now
 
@@ -147,7 +150,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
 def test_one_alone_waits_for_nobody(house: House) -> None:
     answer = house.lane().submit(work(3)).result(SOON_S)
     assert values(answer) == [6]
-    assert answer.figures.batch_rows == 1
+    assert answer.timing.batch_rows == 1
 
 
 def test_those_who_wait_are_joined_in_order_and_get_their_own_rows(house: House) -> None:
@@ -158,10 +161,10 @@ def test_those_who_wait_are_joined_in_order_and_get_their_own_rows(house: House)
     assert [values(future.result(SOON_S)) for future in futures] == [[2, 4], [6], [8, 10, 12]]
     assert values(first.result(SOON_S)) == [2000]
     assert ran(house.model) == [[1000], [1, 2, 3, 4, 5, 6]]
-    figures = futures[0].result().figures
-    assert figures.batch_rows == 6
-    assert figures.queue_ns > futures[2].result().figures.queue_ns
-    assert figures.compute.infer_ns > 0
+    timing = futures[0].result().timing
+    assert timing.batch_rows == 6
+    assert timing.queue_ns > futures[2].result().timing.queue_ns
+    assert timing.compute.infer_ns > 0
 
 
 def test_the_limit_counts_rows(house: House) -> None:
@@ -395,15 +398,15 @@ def test_what_is_over_at_once_is_computed_in_the_calling_thread(house: House, qu
     answer = quick.at_once(work(3, timeout_us=1000))
     assert answer is not None
     assert values(answer) == [3]
-    assert answer.figures.batch_rows == 1
+    assert answer.timing.batch_rows == 1
     assert threads == [threading.current_thread()]
-    assert house.statistics.of("linear", 1)["inference_count"] == 2
+    assert house.tally().rows == 2
 
 
 def test_an_error_of_what_is_computed_at_once_is_raised(house: House, quick: Lane) -> None:
     with pytest.raises(Invalid, match="refused"):
         quick.at_once(work(BAD))
-    assert house.statistics.of("linear", 1)["inference_stats"]["fail"]["count"] == 1
+    assert house.tally().fail.count == 1
     with pytest.raises(DeadlineUnmet):
         quick.at_once(work(1, timeout_us=0))
 
@@ -456,11 +459,10 @@ def test_what_happened_is_counted(house: House) -> None:
         future.result(SOON_S)
     with pytest.raises(Invalid):
         lane.submit(work(BAD)).result(SOON_S)
-    counted = house.statistics.of("linear", 1)
-    assert (counted["inference_count"], counted["execution_count"]) == (4, 2)
-    assert counted["inference_stats"]["success"]["count"] == 3
-    assert counted["inference_stats"]["fail"]["count"] == 1
-    assert [batch["batch_size"] for batch in counted["batch_stats"]] == [1, 3]
+    counted = house.tally()
+    assert (counted.rows, counted.executions) == (4, 2)
+    assert (counted.success.count, counted.fail.count) == (3, 1)
+    assert sorted(counted.batches) == [1, 3]
 
 
 def test_closing_fails_those_who_wait(house: House) -> None:
@@ -528,7 +530,7 @@ def test_whatever_comes_together_each_gets_its_own_answer(
             answer = answered(lane, asked, at_once)
         assert values(answer) == [2 * number for number in mine]
         assert answer.arrays[0].shape == (rows, width)
-        assert rows <= answer.figures.batch_rows <= max(rows, batch_rows)
+        assert rows <= answer.timing.batch_rows <= max(rows, batch_rows)
 
     with ThreadPoolExecutor(6) as callers:
         list(callers.map(ask, requests))

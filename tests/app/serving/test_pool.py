@@ -178,14 +178,31 @@ def test_the_least_recently_used_is_evicted(pools: Any, large: list[Artifact]) -
 
 def test_pinned_ones_stay(pools: Any, large: list[Artifact]) -> None:
     pool = pools(12 * MIB)
-    pool.pin(large[0])
+    pool.pin({large[0]})
     for artifact in large:
         pool.load(artifact)
     assert pool.is_loaded(large[0])
     assert not pool.is_loaded(large[1])
-    pool.unpin(large[0])
+    pool.pin(set())
     pool.load(large[1])
     assert not pool.is_loaded(large[0])
+
+
+def test_what_is_loaded_ahead_is_there_for_the_first_request(pool: Pool, small: Artifact) -> None:
+    pool.preload(small)
+    assert pool.acquire(small).result(SOON_S).model
+    assert pool.unload(small, timeout_s=0.01) is False
+
+
+def test_what_cannot_be_loaded_ahead_is_logged(
+    pool: Pool, blobs: LocalBlobStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    bad = Artifact("onnxruntime", kept(blobs, tmp_path / "bad.onnx"))
+    pool.preload(bad)
+    with pytest.raises(InvalidModel):
+        pool.acquire(bad).result(SOON_S)
+    assert "cannot be loaded" in caplog.text
 
 
 def test_an_eviction_waits_for_a_running_request(pools: Any, large: list[Artifact]) -> None:

@@ -1,46 +1,66 @@
 from concurrent.futures import ThreadPoolExecutor
 
-from app.serving.statistics import ComputeTime, Statistics
+from app.serving.statistics import SECONDS, ComputeTime, Spread, Statistics, Tally, Total, merged
+
+KEY = ("m", 1)
 
 
 def test_a_batch_counts_once_as_execution_and_once_for_each_request() -> None:
     statistics = Statistics()
-    statistics.record("m", 1, rows=5, queues_ns=[10, 20], compute=ComputeTime(1, 100, 2))
-    statistics.record("m", 1, rows=1, queues_ns=[0], compute=ComputeTime(0, 7, 0))
-    statistics.record_failure("m", 1, 33)
-    tally = statistics.of("m", 1)
-    assert (tally["inference_count"], tally["execution_count"]) == (6, 2)
-    assert tally["last_inference"] > 1_600_000_000_000
-    stats = tally["inference_stats"]
-    assert stats["queue"] == {"count": 3, "ns": 30}
-    assert stats["success"] == {"count": 3, "ns": 30 + 2 * 103 + 7}
-    assert stats["fail"] == {"count": 1, "ns": 33}
-    assert stats["compute_infer"] == {"count": 3, "ns": 207}
-    assert stats["compute_input"] == {"count": 3, "ns": 2}
-    assert stats["compute_output"] == {"count": 3, "ns": 4}
-    assert [(row["batch_size"], row["compute_infer"]) for row in tally["batch_stats"]] == [
-        (1, {"count": 1, "ns": 7}),
-        (5, {"count": 1, "ns": 100}),
-    ]
+    statistics.record(KEY, rows=5, queues_ns=[10, 20], compute=ComputeTime(1, 100, 2))
+    statistics.record(KEY, rows=1, queues_ns=[0], compute=ComputeTime(0, 7, 0))
+    statistics.record_failure(KEY, 33)
+    tally = statistics.snapshot()[KEY]
+    assert (tally.rows, tally.executions) == (6, 2)
+    assert tally.last_inference_ms > 1_600_000_000_000
+    assert tally.queue == Total(3, 30)
+    assert tally.success == Total(3, 30 + 2 * 103 + 7)
+    assert tally.fail == Total(1, 33)
+    assert (tally.requests.input, tally.requests.infer, tally.requests.output) == (
+        Total(3, 2),
+        Total(3, 207),
+        Total(3, 4),
+    )
+    assert {rows: batch.infer for rows, batch in tally.batches.items()} == {5: Total(1, 100), 1: Total(1, 7)}
 
 
-def test_a_variant_that_answered_nothing_has_zeros() -> None:
-    tally = Statistics().of("m", 1)
-    assert tally["inference_count"] == tally["last_inference"] == 0
-    assert set(tally["inference_stats"]) == {
-        *("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
-    }
-    assert tally["batch_stats"] == []
+def test_times_are_counted_by_class() -> None:
+    spread = Spread()
+    for seconds in (0, SECONDS[0], SECONDS[0] + 1e-9, SECONDS[-1], 1000):
+        spread.add(round(seconds * 1e9))
+    assert (spread.counts[0], spread.counts[1], spread.counts[-2], spread.counts[-1]) == (2, 1, 1, 1)
+    assert sum(spread.counts) == 5
+
+
+def test_a_snapshot_stays_as_it_was() -> None:
+    statistics = Statistics()
+    statistics.record(KEY, rows=1, queues_ns=[5], compute=ComputeTime(1, 1, 1))
+    before = statistics.snapshot()
+    statistics.record(KEY, rows=1, queues_ns=[5], compute=ComputeTime(1, 1, 1))
+    assert before[KEY].executions == before[KEY].batches[1].infer.count == sum(before[KEY].queue_spread.counts) == 1
+
+
+def test_merging_adds_up() -> None:
+    statistics = Statistics(), Statistics()
+    for number, one in enumerate(statistics, start=1):
+        one.record(KEY, rows=number, queues_ns=[number], compute=ComputeTime(1, 10, 1))
+        one.record_failure(("other", number), 1)
+    both = merged([one.snapshot() for one in statistics])
+    assert set(both) == {KEY, ("other", 1), ("other", 2)}
+    assert (both[KEY].rows, both[KEY].executions, both[KEY].queue) == (3, 2, Total(2, 3))
+    assert set(both[KEY].batches) == {1, 2}
+    assert sum(both[KEY].infer_spread.counts) == 2
+    assert merged([]) == {}
+    assert merged([{KEY: Tally()}]) == {KEY: Tally()}
 
 
 def test_no_count_is_lost_among_threads() -> None:
     statistics = Statistics()
 
     def record(_: int) -> None:
-        statistics.record("m", 1, rows=2, queues_ns=[1, 1], compute=ComputeTime(1, 1, 1))
+        statistics.record(KEY, rows=2, queues_ns=[1, 1], compute=ComputeTime(1, 1, 1))
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(record, range(2000)))
-    tally = statistics.of("m", 1)
-    assert (tally["inference_count"], tally["execution_count"]) == (4000, 2000)
-    assert tally["inference_stats"]["queue"] == {"count": 4000, "ns": 4000}
+    tally = statistics.snapshot()[KEY]
+    assert (tally.rows, tally.executions, tally.queue) == (4000, 2000, Total(4000, 4000))

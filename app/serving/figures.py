@@ -1,0 +1,70 @@
+"""What one gateway process can tell of itself, and the sum over several that serve together."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+from app.serving.memory import resident_bytes
+from app.serving.pool import Artifact, Pool
+from app.serving.siblings import Siblings
+from app.serving.statistics import Key, Statistics, Tally, merged
+
+
+@dataclass(frozen=True)
+class Figures:
+    """`loaded_bytes`: the memory that each loaded artifact takes; `resident_bytes`: that of whole processes."""
+
+    tallies: Mapping[Key, Tally]
+    loaded_bytes: Mapping[Artifact, int]
+    resident_bytes: int
+    processes: int = 1
+
+    def to_json(self) -> bytes:
+        written = _Written(
+            [(model, version, tally) for (model, version), tally in self.tallies.items()],
+            list(self.loaded_bytes.items()),
+            self.resident_bytes,
+        )
+        return _FORM.dump_json(written)
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> "Figures":
+        """Raises `ValueError` for what `to_json` did not write."""
+        written = _FORM.validate_json(raw)
+        tallies = {(model, version): tally for model, version, tally in written.tallies}
+        return cls(tallies, dict(written.loaded_bytes), written.resident_bytes)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """As JSON has it, which takes no pairs for keys."""
+
+    tallies: list[tuple[str, int, Tally]]
+    loaded_bytes: list[tuple[Artifact, int]]
+    resident_bytes: int
+
+
+_FORM = TypeAdapter(_Written)
+
+
+def of_this_process(statistics: Statistics, pool: Pool) -> Figures:
+    return Figures(statistics.snapshot(), pool.loaded_bytes(), resident_bytes())
+
+
+def gathered(statistics: Statistics, pool: Pool, siblings: Siblings) -> Figures:
+    """Of all processes that serve together; blocks for as long as the others take to answer."""
+    return summed([of_this_process(statistics, pool), *map(Figures.from_json, siblings.heard())])
+
+
+def summed(figures: Sequence[Figures]) -> Figures:
+    loaded: Counter[Artifact] = Counter()
+    for one in figures:
+        loaded.update(one.loaded_bytes)
+    return Figures(
+        merged([one.tallies for one in figures]),
+        loaded,
+        sum(one.resident_bytes for one in figures),
+        sum(one.processes for one in figures),
+    )

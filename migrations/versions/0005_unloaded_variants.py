@@ -1,0 +1,20 @@
+"""variants that were unloaded: every gateway process gives their memory back, and none answers for them"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("variants") as table:
+        table.add_column(sa.Column("unloaded_at", sa.DateTime(timezone=True), nullable=True))
+
+
+def downgrade() -> None:
+    # Never by copying: SQLite would drop the old table, and with it the rows of others that refer to its rows.
+    with op.batch_alter_table("variants", recreate="never") as table:
+        table.drop_column("unloaded_at")

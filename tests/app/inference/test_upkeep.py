@@ -1,0 +1,110 @@
+"""What other processes change is followed: each test changes the registry behind the back of the pool."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.blobs import LocalBlobStore
+from app.inference.upkeep import Upkeep
+from app.registry import Database, migrations, models, variants
+from app.serving.pool import Artifact, Pool
+from tests import graphs
+from tests.app.registry.conftest import new_revision
+from tests.app.serving.artifacts import kept_model
+
+
+class House:
+    """A registry with one model, its artifact, and a pool."""
+
+    def __init__(self, folder: Path) -> None:
+        url = f"sqlite:///{folder / 'registry.sqlite3'}"
+        migrations.upgrade(url)
+        self.database = Database(url)
+        self.blobs = LocalBlobStore(folder / "blobs")
+        self.pool = Pool(self.blobs, folder, intra_op_threads=1)
+        self.artifact = self.add("linear", kept_model(self.blobs, graphs.linear_classifier(), folder))
+
+    def add(self, name: str, artifact: Artifact) -> Artifact:
+        with self.database.writing() as session:
+            models.register(session, name, new_revision(file_digest=artifact.digest))
+        return artifact
+
+    def unload(self, name: str, *, back: bool = False) -> None:
+        with self.database.writing() as session:
+            model = models.find(session, name)
+            (variants.load if back else variants.unload)(variants.find(session, model, "original"))
+
+    def upkeep(self, *pinned: str) -> Upkeep:
+        return Upkeep(self.database, self.pool, pinned)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
+    yield house
+    house.pool.close()
+    house.database.close()
+
+
+def test_what_is_wanted_stays(house: House) -> None:
+    house.pool.load(house.artifact)
+    house.upkeep().look()
+    assert house.pool.is_loaded(house.artifact)
+
+
+def test_what_was_unloaded_leaves(house: House) -> None:
+    house.pool.load(house.artifact)
+    house.unload("linear")
+    house.upkeep().look()
+    assert not house.pool.is_loaded(house.artifact)
+
+
+def test_what_was_deleted_leaves(house: House) -> None:
+    house.pool.load(house.artifact)
+    with house.database.writing() as session:
+        models.delete(session, "linear")
+    house.upkeep().look()
+    assert not house.pool.is_loaded(house.artifact)
+
+
+def test_an_artifact_of_two_models_leaves_with_the_last(house: House) -> None:
+    house.add("twin", house.artifact)
+    house.pool.load(house.artifact)
+    for name, stays in (("linear", True), ("twin", False)):
+        house.unload(name)
+        house.upkeep().look()
+        assert house.pool.is_loaded(house.artifact) is stays
+
+
+def test_what_is_pinned_is_loaded_without_a_request(house: House) -> None:
+    house.upkeep("nothing-yet", "linear").look()
+    while not house.pool.is_loaded(house.artifact):
+        pass
+
+
+def test_what_is_pinned_is_asked_for_once_and_again_when_it_may_be_loaded_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Artifact] = []
+    monkeypatch.setattr(house.pool, "preload", asked.append)
+    upkeep = house.upkeep("linear@original")
+    upkeep.look()
+    upkeep.look()
+    assert asked == [house.artifact]
+    house.unload("linear")
+    upkeep.look()
+    assert asked == [house.artifact]
+    house.unload("linear", back=True)
+    upkeep.look()
+    assert asked == [house.artifact] * 2
+
+
+def test_the_thread_follows_by_itself(house: House) -> None:
+    house.pool.load(house.artifact)
+    upkeep = house.upkeep()
+    upkeep.start()
+    house.unload("linear")
+    while house.pool.is_loaded(house.artifact):
+        pass
+    upkeep.stop()
