@@ -153,6 +153,38 @@ def beyond_the_engine() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
 
 
+def counting_down(*, width: int = 256) -> onnx.ModelProto:
+    """`turns` INT64[], `x` FLOAT[width] → `y` FLOAT[width]: so many products, so that a value says how long it runs."""
+    square = np.eye(width, dtype=np.float32)
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["still"]),
+            helper.make_node("MatMul", ["before", "square"], ["after"]),
+        ],
+        "turn",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, [width]),
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, [width]),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["turns", "", "x"], ["y"], body=body)],
+        "countdown",
+        [
+            helper.make_tensor_value_info("turns", TensorProto.INT64, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [width]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [width])],
+        [numpy_helper.from_array(square, "square")],
+    )
+    return _model(graph)
+
+
 def greedy_for_memory(*, side: int = 200_000) -> onnx.ModelProto:
     """`x` FLOAT[batch, 1] → `y` FLOAT[batch, 1], by way of a tensor of `side` × `side` floats."""
     weight = np.ones((1, side), dtype=np.float32)

@@ -1,0 +1,267 @@
+"""A gateway of several processes, and how one ends: by real processes, real signals and real connections."""
+
+import http.client
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from tests import graphs
+from tests.e2e.service import Process, Service, eventually
+
+WORKERS = 2
+
+
+@pytest.fixture
+def several(tmp_path: Path, postgresql_url: str, redis_url: str) -> Iterator[Service]:
+    """A gateway of two processes on PostgreSQL, with the model `linear`."""
+    environment = {
+        "OCTET_DATABASE_URL": postgresql_url,
+        "OCTET_BROKER_URL": redis_url,
+        "OCTET_GATEWAY_WORKERS": str(WORKERS),
+    }
+    service = Service(tmp_path / "home", environment, apart=True)
+    service.migrate()
+    service.start("gateway")
+    eventually(lambda: len(gateways(service)) == WORKERS, what="all processes")
+    service.upload_model(graphs.linear_classifier().SerializeToString(), name="linear")
+    yield service
+    service.stop()
+
+
+def gateways(service: Service) -> list[psutil.Process]:
+    """The processes that listen, youngest last."""
+    family = service.processes["gateway"].family()[1:]
+    return [process for process in family if any(c.status == psutil.CONN_LISTEN for c in connections(process))]
+
+
+def connections(process: psutil.Process) -> list[Any]:
+    try:
+        return [each for each in process.net_connections("inet") if each.laddr]
+    except psutil.NoSuchProcess:
+        return []
+
+
+class Client:
+    """One connection that stays open."""
+
+    def __init__(self, service: Service) -> None:
+        self._http = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+        self._http.connect()
+
+    @property
+    def port(self) -> int:
+        port: int = self._http.sock.getsockname()[1]
+        return port
+
+    def ask(self, method: str, path: str, message: dict[str, Any] | None = None) -> tuple[int, Any, str | None]:
+        """Status, body and the header `Connection`."""
+        self._http.request(method, path, None if message is None else json.dumps(message))
+        answer = self._http.getresponse()
+        raw = answer.read()
+        return answer.status, json.loads(raw) if raw else None, answer.headers["Connection"]
+
+    def infer(self, model: str = "linear", **inputs: Any) -> int:
+        arrays = {name: np.asarray(value) for name, value in (inputs or {"x": np.ones((1, 16), np.float32)}).items()}
+        tensors = [
+            {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": {"f": "FP32", "i": "INT64"}[array.dtype.kind],
+                "data": array.ravel().tolist(),
+            }
+            for name, array in arrays.items()
+        ]
+        return self.ask("POST", f"/v2/models/{model}/infer", {"inputs": tensors})[0]
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def one_for_each_process(service: Service) -> list[Client]:
+    """Connections that all processes have a part of."""
+    clients: list[Client] = []
+
+    def all_have_one() -> bool:
+        clients.append(Client(service))
+        clients[-1].ask("GET", "/v2/health/live")
+        mine = {client.port for client in clients}
+        return all(
+            any(each.raddr and each.raddr.port in mine for each in connections(process))
+            for process in gateways(service)
+        )
+
+    eventually(all_have_one, what="a connection to each process")
+    return clients
+
+
+def test_a_change_through_one_process_is_seen_by_all_within_a_second(several: Service) -> None:
+    clients = one_for_each_process(several)
+    assert {client.infer() for client in clients} == {200}
+    first = clients[0]
+    for action, expected in (("unload", 503), ("load", 200)):
+        assert first.ask("POST", f"/v2/repository/models/linear/{action}")[0] == 200
+        time.sleep(1)
+        assert {client.infer() for client in clients} == {expected}
+    assert first.ask("DELETE", "/api/v1/models/linear")[0] == 204
+    time.sleep(1)
+    assert {client.infer() for client in clients} == {404}
+    eventually(lambda: figure(several, "octet_loaded_bytes") is None, what="memory given back by all")
+
+
+def figure(service: Service, name: str) -> float | None:
+    """The first sample of `name` in /metrics."""
+    for line in service.http.get("/metrics").text.splitlines():
+        if line.startswith(name):
+            return float(line.rpartition(" ")[2])
+    return None
+
+
+def test_whichever_process_is_asked_tells_of_all(several: Service) -> None:
+    clients = one_for_each_process(several)
+    for client in clients:
+        assert client.infer() == 200
+    total = len(clients)
+    for client in clients:
+        (tally,) = client.ask("GET", "/v2/models/linear/stats")[1]["model_stats"]
+        assert tally["inference_count"] == tally["inference_stats"]["success"]["count"] == total
+        assert tally["memory_usage"][0]["byte_size"] > 0
+    assert figure(several, "octet_inference_requests_total{") == total
+    assert figure(several, "octet_gateway_processes") == WORKERS
+
+
+def test_a_killed_process_is_replaced_and_its_requests_go_to_the_others(several: Service) -> None:
+    clients = one_for_each_process(several)
+    victim = gateways(several)[0]
+    lost = {each.raddr.port for each in connections(victim) if each.raddr}
+    victim.kill()
+    for client in clients:
+        if client.port not in lost:
+            assert client.infer() == 200
+    eventually(lambda: len(gateways(several)) == WORKERS and victim.pid not in _pids(several), what="a new process")
+    for client in one_for_each_process(several):
+        assert client.infer() == 200
+    assert figure(several, "octet_gateway_processes") == WORKERS
+
+
+def _pids(service: Service) -> set[int]:
+    return {process.pid for process in gateways(service)}
+
+
+def test_no_process_stays_when_the_one_that_started_them_is_killed(several: Service) -> None:
+    children = gateways(several)
+    several.processes["gateway"].popen.kill()
+    eventually(lambda: not any(_lives(child) for child in children), what="the end of all processes")
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+class Caller(threading.Thread):
+    """Asks as fast as it can on one connection, until it is told to leave: it would go to another instance then."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(daemon=True)
+        self._client = Client(service)
+        self.answered = 0
+        self.told_to_leave = False
+        self.failed: list[object] = []
+
+    def run(self) -> None:
+        message = {"inputs": [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [1.0] * 16}]}
+        while not self.told_to_leave and not self.failed:
+            try:
+                status, _, connection = self._client.ask("POST", "/v2/models/linear/infer", message)
+            except (OSError, http.client.HTTPException) as error:
+                self.failed.append(error)
+                return
+            if status != 200:
+                self.failed.append(status)
+            self.answered += 1
+            self.told_to_leave = connection == "close"
+
+
+@pytest.fixture(params=[1, WORKERS])
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
+    """A gateway of one process, and of several, on SQLite."""
+    service = Service(
+        tmp_path / "home", {"OCTET_GATEWAY_WORKERS": str(request.param), "OCTET_DRAIN_SECONDS": "1"}, apart=True
+    )
+    service.migrate()
+    service.start("gateway")
+    service.upload_model(graphs.linear_classifier().SerializeToString(), name="linear")
+    service.upload_model(graphs.counting_down().SerializeToString(), name="countdown")
+    yield service
+    service.stop()
+
+
+def test_a_gateway_that_ends_under_load_fails_no_request(service: Service) -> None:
+    callers = [Caller(service) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    eventually(lambda: all(caller.answered > 20 for caller in callers), what="answers for all")
+    gateway = service.processes["gateway"].popen
+    gateway.send_signal(signal.SIGTERM)
+    for caller in callers:
+        caller.join(timeout=30)
+    assert [caller.failed for caller in callers] == [[]] * len(callers)
+    assert all(caller.told_to_leave for caller in callers)
+    gateway.wait(timeout=30)
+
+
+def test_a_gateway_that_ends_is_not_ready_and_ends_what_it_has_begun(service: Service) -> None:
+    turns = _turns_of_seconds(service, 3.0)
+    statuses: list[int] = []
+    slow = threading.Thread(target=lambda: statuses.append(_count_down(service, turns)))
+    watching = one_for_each_process(service)
+    begun = figure(service, "octet_inference_requests_total") or 0
+    slow.start()
+    time.sleep(0.5)
+    service.processes["gateway"].popen.send_signal(signal.SIGTERM)
+
+    def not_ready() -> bool:
+        # Each is told to leave with its first answer from then on.
+        return {client.ask("GET", "/v2/health/ready")[0] for client in watching} == {503}
+
+    time.sleep(0.3)
+    assert not_ready()
+    slow.join()
+    assert statuses == [200]
+    assert begun >= 1
+    service.processes["gateway"].popen.wait(timeout=30)
+
+
+def _count_down(service: Service, turns: int) -> int:
+    client = Client(service)
+    try:
+        return client.infer("countdown", turns=np.int64(turns), x=np.ones(256, np.float32))
+    finally:
+        client.close()
+
+
+def _turns_of_seconds(service: Service, seconds: float) -> int:
+    """How many turns take about so long on this machine."""
+    tried = 20_000
+    assert _count_down(service, 1) == 200
+    begun = time.monotonic()
+    assert _count_down(service, tried) == 200
+    return int(tried * seconds / (time.monotonic() - begun))
+
+
+def test_processes_that_cannot_start_end_the_gateway(tmp_path: Path) -> None:
+    """The registry was never migrated."""
+    environment = {"OCTET_HOME": str(tmp_path / "home"), "OCTET_GATEWAY_WORKERS": str(WORKERS)}
+    gateway = Process(["gateway", "--port", "0"], environment, tmp_path / "gateway.log")
+    try:
+        assert gateway.popen.wait(timeout=60) is not None
+        assert "octet migrate" in gateway.log.read_text()
+    finally:
+        gateway.kill_all()
