@@ -23,6 +23,7 @@ from app.inference.repository import Repository
 from app.inference.upkeep import Upkeep
 from app.queue import Outbox
 from app.registry import Database, migrations
+from app.scratch import remove_leftovers
 from app.serving.batcher import Batcher
 from app.serving.draining import Draining
 from app.serving.figures import gathered, of_this_process
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> ASGIApp:
     pool = Pool(
         blobs,
         settings.scratch_folder,
+        settings.mapped_folder,
         intra_op_threads=settings.intra_op_threads,
         memory_bytes=(settings.model_memory or machine_bytes() // 2) // settings.gateway_workers,
     )
@@ -69,7 +71,8 @@ def create_app(settings: Settings) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         migrations.check_current(database)
-        uploads.remove_leftovers(settings.scratch_folder)
+        remove_leftovers(settings.scratch_folder)
+        pool.tidy()
         await siblings.start()
         outbox.start()
         upkeep.start()

@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         return self.home.absolute() / "scratch"
 
     @property
+    def mapped_folder(self) -> Path:
+        """Where served variants lie in the form in which the engine maps them into memory; made anew when missing."""
+        return self.home.absolute() / "mapped"
+
+    @property
     def celery(self) -> dict[str, Any]:
         """Celery's configuration, the same for the gateway that sends and the worker that receives."""
         common: dict[str, Any] = {
@@ -136,7 +141,7 @@ class Settings(BaseSettings):
 
     def make_folders(self) -> None:
         """Create `home` and what lies under it."""
-        for folder in (self.blob_folder, self.scratch_folder):
+        for folder in (self.blob_folder, self.scratch_folder, self.mapped_folder):
             folder.mkdir(parents=True, exist_ok=True)
         if self.broker_url is None:
             for name in ("queue", "queue-control"):

@@ -187,7 +187,7 @@ def delete(model: str, services: Provided) -> None:
     """With all its revisions, variants and ended jobs. Refused while a job of it has not ended."""
     with services.database.writing() as session:
         digests = models.delete(session, model)
-    services.pool.drop(set(digests))
+    services.pool.forget(set(digests))
     discard(services.database, services.blobs, digests)
 
 

@@ -1,9 +1,6 @@
 """Uploads on their way in: bounded, on disk, and gone when the request ends."""
 
-import os
 import shutil
-import socket
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +9,9 @@ from fastapi import UploadFile
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import TooLarge
+from app.scratch import private_folder
 
 _COPY_BYTES = 1 << 20
-_PREFIX = "upload"
 
 
 class BodyLimit:
@@ -44,9 +41,7 @@ class BodyLimit:
 @contextmanager
 def received(file: UploadFile, scratch: Path) -> Iterator[tuple[Path, Path]]:
     """The uploaded file on disk, and a private folder to work in; both are gone after the block."""
-    folder = scratch / f"{_PREFIX}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
-    folder.mkdir()
-    try:
+    with private_folder(scratch) as folder:
         source = folder / "source"
         with source.open("wb") as target:
             shutil.copyfileobj(file.file, target, _COPY_BYTES)
@@ -54,13 +49,3 @@ def received(file: UploadFile, scratch: Path) -> Iterator[tuple[Path, Path]]:
         work = folder / "work"
         work.mkdir()
         yield source, work
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_leftovers(scratch: Path) -> None:
-    """Remove what uploads of killed gateways of this host left behind."""
-    for folder in scratch.glob(f"{_PREFIX}-{socket.gethostname()}-*"):
-        process = folder.name.rsplit("-", 2)[1]
-        if not process.isdigit() or int(process) == os.getpid() or not Path(f"/proc/{process}").exists():
-            shutil.rmtree(folder, ignore_errors=True)

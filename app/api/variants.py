@@ -165,5 +165,5 @@ def delete(model: str, variant: str, services: Provided) -> None:
     with services.database.writing() as session:
         found = models.find(session, model, for_update=True)
         digests = variants.delete(session, found, variants.find(session, found, variant))
-    services.pool.drop(set(digests))
+    services.pool.forget(set(digests))
     discard(services.database, services.blobs, digests)

@@ -4,6 +4,7 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,15 @@ def this_cpu() -> Cpu:
         cores=usable_cores(),
         vnni=bool(flags & {"avx512_vnni", "avx_vnni"}),
     )
+
+
+@cache
+def fingerprint() -> str:
+    """Equal for CPUs that what was made for one of them runs on: same model, same features. 16 hexadecimal digits."""
+    source = Path("/proc/cpuinfo")
+    lines = source.read_text().splitlines() if source.exists() else [platform.processor()]
+    facts = sorted({line for line in lines if line.partition("\t")[0] in {"model name", "flags", "Features"}})
+    return sha256("\n".join([platform.machine(), *facts]).encode()).hexdigest()[:16]
 
 
 def usable_cores() -> int:

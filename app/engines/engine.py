@@ -65,9 +65,22 @@ class Engine(Protocol):
 
     name: str
 
-    def load(self, path: Path, *, intra_op_threads: int, arena: bool = True) -> LoadedModel:
+    def load(self, path: Path, *, intra_op_threads: int, arena: bool = True, saved: bool = False) -> LoadedModel:
         """The model at `path`, its external data beside it. Raises `InvalidModel` when it cannot be loaded.
 
-        `arena`: keep memory between runs, which is faster; without, each run gives its memory back.
+        `arena`: keep memory between runs, which is faster; without, each run gives its memory back. `saved`: it was
+        written by `save`.
         """
+        ...
+
+    def save(self, path: Path, folder: Path) -> str:
+        """Write the model at `path` into `folder` as this engine loads it fastest: mapped into memory, not read.
+
+        Processes that load it share that memory. Returns the name of the file to load. It answers as the model does.
+        Raises `InvalidModel` when it cannot be loaded or written.
+        """
+        ...
+
+    def build(self) -> str:
+        """What is saved is of use to engines of the same build only. A word fit for a file's name."""
         ...

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from app.engines.cpu import fingerprint
 from app.engines.engine import Array, TensorSpec
 from app.errors import Invalid, InvalidModel
 
 NAME = "onnxruntime"
 VERSION: str = ort.__version__
+
+_SAVED = "model.onnx"
 
 _DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -72,21 +75,45 @@ class OnnxRuntimeEngine:
 
     name = NAME
 
-    def load(self, path: Path, *, intra_op_threads: int, arena: bool = True) -> OnnxRuntimeModel:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = intra_op_threads
-        options.inter_op_num_threads = 1
+    def load(self, path: Path, *, intra_op_threads: int, arena: bool = True, saved: bool = False) -> OnnxRuntimeModel:
+        options = _options(intra_op_threads)
         options.enable_cpu_mem_arena = arena
-        # Weights that are repacked at load are freed then; in the arena they would stay a second time.
-        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
-        # Several variants share the cores: a pool that spins after its run steals them from the others.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4
-        try:
-            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except REFUSALS as error:
-            raise InvalidModel(f"onnxruntime {VERSION} failed to load the model: {first_line(error)}") from error
-        return OnnxRuntimeModel(session)
+        if saved:
+            # All that can be done to the graph was done before it was saved.
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return OnnxRuntimeModel(_session(path, options))
+
+    def save(self, path: Path, folder: Path) -> str:
+        options = _options(1)
+        options.optimized_model_filepath = str(folder / _SAVED)
+        # Weights beside the graph are mapped; those within it are copied, and the file's own copy stays as long.
+        for key, value in (("file_name", f"{_SAVED}.data"), ("min_size_in_bytes", "1024")):
+            options.add_session_config_entry(f"session.optimized_model_external_initializers_{key}", value)
+        _session(path, options)
+        return _SAVED
+
+    def build(self) -> str:
+        # The graph is optimized for the CPU that it is loaded on.
+        return f"{NAME}-{VERSION}-{fingerprint()}"
+
+
+def _options(intra_op_threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = intra_op_threads
+    options.inter_op_num_threads = 1
+    # Weights that are repacked at load are freed then; in the arena they would stay a second time.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    # Several variants share the cores: a pool that spins after its run steals them from the others.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    return options
+
+
+def _session(path: Path, options: Any) -> Any:
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except REFUSALS as error:
+        raise InvalidModel(f"onnxruntime {VERSION} failed to load the model: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:

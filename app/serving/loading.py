@@ -1,7 +1,10 @@
 """From blobs to a model that is ready to answer."""
 
+import logging
+import os
 import shutil
-import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,12 @@ from app.engines import ENGINES, LoadedModel, TensorSpec
 from app.engines.engine import NUMPY_TYPES, Array
 from app.errors import InvalidModel, OctetError
 from app.registry.tables import Variant
+from app.scratch import private_folder
+
+_log = logging.getLogger(__name__)
+
+#: Smaller ones load in no time, and their weights are little beside the rest of a session.
+_MAPPED_FROM_BYTES = 4 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -29,17 +38,23 @@ class Artifact:
 
 
 class Loader:
-    """Loads artifacts, and warms them. Its methods block, for as long as the engine takes."""
+    """Loads artifacts, and warms them. Its methods block, for as long as the engine takes.
 
-    def __init__(self, blobs: BlobStore, scratch: Path, *, intra_op_threads: int) -> None:
+    What is large is loaded from a form of the engine's own, which is made at the first load, and mapped into memory: it
+    loads in a fraction of the time, takes about half the memory, and most of that once for all processes.
+    """
+
+    def __init__(self, blobs: BlobStore, scratch: Path, mapped: Path, *, intra_op_threads: int) -> None:
+        """`mapped`: where these forms are kept; on the same disk as `scratch`."""
         self._blobs = blobs
         self._scratch = scratch
+        self._mapped = mapped
         self._intra_op_threads = intra_op_threads
 
     def load(self, artifact: Artifact, *, arena: bool = True) -> LoadedModel:
         """The model, warm. Raises `InvalidModel` when it cannot be loaded. Without `arena` it keeps less memory."""
         try:
-            model = self._load(artifact, arena)
+            model = self._from_mapped(artifact, arena) or self._as_it_is(artifact, arena)
         except FileNotFoundError as error:
             raise InvalidModel("failed to load: the artifact was deleted") from error
         warm_up(model)
@@ -53,19 +68,68 @@ class Loader:
         except FileNotFoundError:
             return 0
 
-    def _load(self, artifact: Artifact, arena: bool) -> LoadedModel:
+    def forget(self, digest: str) -> None:
+        """Remove what is kept of the artifact in the engine's own form; a process that has it in memory keeps that."""
+        shutil.rmtree(self._mapped / digest, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what is kept of artifacts that are gone, or for engines that are not these any more."""
+        builds = {engine.build() for engine in ENGINES.values()}
+        for kept in self._mapped.iterdir():
+            try:
+                self._blobs.path(kept.name)
+            except FileNotFoundError:
+                self.forget(kept.name)
+            for build in kept.glob("*"):
+                if build.name not in builds:
+                    shutil.rmtree(build, ignore_errors=True)
+
+    def _from_mapped(self, artifact: Artifact, arena: bool) -> LoadedModel | None:
+        """None where that is not worth while, or does not succeed."""
+        if self.file_bytes(artifact) < _MAPPED_FROM_BYTES:
+            return None
         engine = ENGINES[artifact.engine]
-        threads = self._intra_op_threads
-        if artifact.data_digest is None or artifact.data_name is None:
-            return engine.load(self._blobs.path(artifact.digest), intra_op_threads=threads, arena=arena)
-        folder = self._scratch / f"load-{uuid.uuid4().hex}"
-        folder.mkdir()
+        place = self._mapped / artifact.digest / engine.build()
         try:
+            if not place.exists():
+                self._make(artifact, place)
+            path = next(place.glob("*.onnx"))
+            return engine.load(path, intra_op_threads=self._intra_op_threads, arena=arena, saved=True)
+        except (OctetError, OSError, StopIteration) as error:
+            _log.warning("artifact %s is loaded as it is, unmapped: %r", artifact.digest[:12], error)
+            shutil.rmtree(place, ignore_errors=True)
+            return None
+
+    def _make(self, artifact: Artifact, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with self._files(artifact) as source, private_folder(self._scratch) as folder:
+            made = folder / "made"
+            made.mkdir()
+            ENGINES[artifact.engine].save(source, made)
+            for file in made.iterdir():
+                with file.open("rb") as written:
+                    os.fsync(written)
+            try:
+                made.rename(place)
+            except OSError:
+                # Another process may have been quicker.
+                if not place.exists():
+                    raise
+
+    def _as_it_is(self, artifact: Artifact, arena: bool) -> LoadedModel:
+        with self._files(artifact) as source:
+            return ENGINES[artifact.engine].load(source, intra_op_threads=self._intra_op_threads, arena=arena)
+
+    @contextmanager
+    def _files(self, artifact: Artifact) -> Iterator[Path]:
+        """The ONNX file, with its external data beside it."""
+        if artifact.data_digest is None or artifact.data_name is None:
+            yield self._blobs.path(artifact.digest)
+            return
+        with private_folder(self._scratch) as folder:
             self._blobs.link(artifact.digest, folder / "model.onnx")
             self._blobs.link(artifact.data_digest, folder / artifact.data_name)
-            return engine.load(folder / "model.onnx", intra_op_threads=threads, arena=arena)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            yield folder / "model.onnx"
 
 
 def warm_up(model: LoadedModel) -> None:

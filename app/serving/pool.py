@@ -61,10 +61,11 @@ class Pool:
     """
 
     def __init__(
-        self, blobs: BlobStore, scratch: Path, *, intra_op_threads: int, memory_bytes: int | None = None
+        self, blobs: BlobStore, scratch: Path, mapped: Path, *, intra_op_threads: int, memory_bytes: int | None = None
     ) -> None:
-        """`memory_bytes`: what all loaded models may take together; None for no limit."""
-        self._files = Loader(blobs, scratch, intra_op_threads=intra_op_threads)
+        """`scratch`, `mapped`: as for `Loader`. `memory_bytes`: what all loaded models may take together; None for no
+        limit."""
+        self._files = Loader(blobs, scratch, mapped, intra_op_threads=intra_op_threads)
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
         # The least recently used first.
@@ -126,6 +127,16 @@ class Pool:
         with self._lock:
             gone = [artifact for artifact in self._entries if artifact.digest in digests]
         self._retire(gone)
+
+    def forget(self, digests: set[str]) -> None:
+        """As `drop`, of artifacts that do not come back: what is kept of them on disk to load them sooner goes too."""
+        self.drop(digests)
+        for digest in digests:
+            self._files.forget(digest)
+
+    def tidy(self) -> None:
+        """As `Loader.tidy`, once when the process starts."""
+        self._files.tidy()
 
     def pin(self, artifacts: set[Artifact]) -> None:
         """Never evict these from now on, and no others; they may still be unloaded or dropped."""

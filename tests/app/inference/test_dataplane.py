@@ -39,7 +39,7 @@ class Service:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.blobs = LocalBlobStore(folder / "blobs")
-        self.pool = Pool(self.blobs, folder, intra_op_threads=1)
+        self.pool = Pool(self.blobs, folder, folder / "mapped", intra_op_threads=1)
         self.statistics = Statistics()
         self.batcher = Batcher(self.pool, self.statistics, threads=1)
         figures = partial(of_this_process, self.statistics, self.pool)
@@ -47,7 +47,7 @@ class Service:
 
     def serve(self, model: onnx.ModelProto, *, batchable: bool = True) -> Served:
         artifact = kept_model(self.blobs, model, self.folder)
-        loaded = Loader(self.blobs, self.folder, intra_op_threads=1).load(artifact)
+        loaded = Loader(self.blobs, self.folder, self.folder / "mapped", intra_op_threads=1).load(artifact)
         return Served("m", "original", 1, (1,), artifact, loaded.inputs, loaded.outputs, None, batchable)
 
 

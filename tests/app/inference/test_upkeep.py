@@ -22,7 +22,7 @@ class House:
         migrations.upgrade(url)
         self.database = Database(url)
         self.blobs = LocalBlobStore(folder / "blobs")
-        self.pool = Pool(self.blobs, folder, intra_op_threads=1)
+        self.pool = Pool(self.blobs, folder, folder / "mapped", intra_op_threads=1)
         self.artifact = self.add("linear", kept_model(self.blobs, graphs.linear_classifier(), folder))
 
     def add(self, name: str, artifact: Artifact) -> Artifact:

@@ -141,7 +141,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     blobs = LocalBlobStore(tmp_path / "blobs")
     (tmp_path / "blob").write_bytes(b"a model")
     artifact = Artifact("fake", kept(blobs, tmp_path / "blob"))
-    house = House(Pool(blobs, tmp_path, intra_op_threads=1), engine, artifact)
+    house = House(Pool(blobs, tmp_path, tmp_path / "mapped", intra_op_threads=1), engine, artifact)
     yield house
     house.close()
     house.pool.close()

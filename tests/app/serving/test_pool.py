@@ -31,7 +31,8 @@ def pools(blobs: LocalBlobStore, tmp_path: Path) -> Iterator[Any]:
     made: list[Pool] = []
 
     def make(memory_bytes: int | None = None) -> Pool:
-        made.append(Pool(blobs, tmp_path / "scratch", intra_op_threads=1, memory_bytes=memory_bytes))
+        folders = (tmp_path / "scratch", tmp_path / "mapped")
+        made.append(Pool(blobs, *folders, intra_op_threads=1, memory_bytes=memory_bytes))
         return made[-1]
 
     yield make
@@ -53,7 +54,7 @@ def small(blobs: LocalBlobStore, tmp_path: Path) -> Artifact:
 @pytest.fixture
 def large(blobs: LocalBlobStore, tmp_path: Path) -> list[Artifact]:
     """Four models of 8 MiB each. What a process does at its first load is done before, so as not to be measured."""
-    Loader(blobs, tmp_path, intra_op_threads=1).load(
+    Loader(blobs, tmp_path, tmp_path / "mapped", intra_op_threads=1).load(
         kept_model(blobs, graphs.linear_classifier(features=2048, classes=1024, seed=9), tmp_path)
     )
     return [
