@@ -17,6 +17,7 @@ from app.registry.tables import Model, Variant
 from app.serving.batcher import Batcher
 from app.serving.batches import Work, may_be_joined
 from app.serving.lane import Answer, Figures, Target
+from app.serving.padding import Padding
 from app.serving.pool import Artifact, Pool
 from app.serving.statistics import Statistics
 
@@ -25,7 +26,7 @@ from app.serving.statistics import Statistics
 class Served:
     """A variant as clients of the protocol see it. `versions` are all integer versions of its model.
 
-    `batchable`: requests of several clients may be answered in one batch.
+    `batchable`: requests of several clients may be answered in one batch, and with `padding` those of different length.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Served:
     outputs: tuple[TensorSpec, ...]
     class_names: tuple[str, ...] | None
     batchable: bool
+    padding: Padding | None = None
 
 
 @dataclass(frozen=True)
@@ -170,12 +172,13 @@ def _served(session: Session, model: Model, variant: Variant) -> Served:
         outputs=tuple(TensorSpec.from_json(spec) for spec in revision.outputs),
         class_names=tuple(revision.class_names) if revision.class_names else None,
         batchable=variants.may_share_batches(variant),
+        padding=Padding.from_json(variant.padding) if variant.padding and variants.may_be_padded(variant) else None,
     )
 
 
 def _target(served: Served) -> Target:
     joins = served.batchable and may_be_joined(served.inputs, served.outputs)
-    return Target(served.model, served.version, served.artifact, joins)
+    return Target(served.model, served.version, served.artifact, joins, served.padding)
 
 
 def _checked_work(served: Served, request: InferenceRequest) -> Work:

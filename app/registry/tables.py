@@ -125,7 +125,8 @@ class Variant(Base):
     """One servable artifact. The label is unique within its revision, the version within its model.
 
     `reasons` say why the verdict is "rejected"; such a variant serves only after it was overridden. `batchable`:
-    answers do not depend on the batch; NULL where that was not tested.
+    answers do not depend on the batch; NULL where that was not tested. `padding`: the `SequenceAxes` along which zeros
+    change no answer; NULL where that is not proved.
     """
 
     __tablename__ = "variants"
@@ -143,6 +144,7 @@ class Variant(Base):
     reasons: Mapped[list[str]] = mapped_column(default=list)
     overridden_at: Mapped[datetime | None]
     batchable: Mapped[bool | None]
+    padding: Mapped[Json | None] = mapped_column(_OPTIONAL_JSON)
     engine: Mapped[str] = mapped_column(String(32))
     digest: Mapped[str] = mapped_column(String(64), index=True)
     data_digest: Mapped[str | None] = mapped_column(String(64), index=True)
