@@ -11,9 +11,12 @@ import pytest
 from app.blobs import LocalBlobStore
 from app.errors import DeadlineUnmet, Invalid
 from app.inference.dataplane import DataPlane, InferenceRequest, InferenceResponse, InputTensor, RequestedOutput, Served
+from app.inference.tensors import to_bytes
 from app.registry import Database
 from app.serving.batcher import Batcher
+from app.serving.lane import BatchLimits
 from app.serving.loading import Artifact, Loader
+from app.serving.padding import Padding
 from app.serving.pool import Pool
 from app.serving.statistics import Statistics
 from tests import graphs
@@ -30,13 +33,18 @@ class Service:
         self.blobs = LocalBlobStore(folder / "blobs")
         self.pool = Pool(self.blobs, folder, intra_op_threads=1)
         self.statistics = Statistics()
-        self.batcher = Batcher(self.pool, self.statistics, threads=1)
+        self.wait_for_rows(0)
+
+    def wait_for_rows(self, rows: int) -> None:
+        """From now on, nothing is computed before so many rows wait for it."""
+        limits = BatchLimits(batch_rows=rows, delay_ns=10**12) if rows else None
+        self.batcher = Batcher(self.pool, self.statistics, threads=1, limits=limits)
         self.dataplane = DataPlane(Database.__new__(Database), self.pool, self.statistics, self.batcher)
 
-    def serve(self, model: onnx.ModelProto, *, batchable: bool = True) -> Served:
+    def serve(self, model: onnx.ModelProto, *, batchable: bool = True, padding: Padding | None = None) -> Served:
         artifact = kept_model(self.blobs, model, self.folder)
         loaded = Loader(self.blobs, self.folder, intra_op_threads=1).load(artifact)
-        return Served("m", "original", 1, (1,), artifact, loaded.inputs, loaded.outputs, None, batchable)
+        return Served("m", "original", 1, (1,), artifact, loaded.inputs, loaded.outputs, None, batchable, padding)
 
 
 @pytest.fixture
@@ -73,6 +81,43 @@ def test_joined_answers_are_those_that_each_gets_alone(service: Service, name: s
         assert alone.figures is not None
         assert alone.figures.batch_rows == len(request.inputs[0].array)
         np.testing.assert_allclose(response.outputs[0].array, alone.outputs[0].array, rtol=1e-5, atol=1e-6)
+
+
+TOKENS = (("ids", 1), ("mask", 1))
+
+
+def sentence(length: int, *, rows: int = 1, seed: int = 0) -> InferenceRequest:
+    ids = np.random.default_rng(seed).integers(1, 50, (rows, length))
+    return InferenceRequest([InputTensor("ids", "INT64", ids), InputTensor("mask", "INT64", np.ones_like(ids))])
+
+
+@pytest.mark.parametrize(
+    ("output", "padding"),
+    [("mean", Padding(TOKENS, ())), ("tokens", Padding(TOKENS, (("tokens", 1),)))],
+)
+def test_sequences_of_different_length_get_the_answers_that_each_gets_alone(
+    service: Service, output: str, padding: Padding
+) -> None:
+    served = service.serve(graphs.masked_attention(output=output), padding=padding)
+    requests = [sentence(length, rows=1 + length % 2, seed=length) for length in (17, 24, 19, 24, 20, 18)]
+    alone = [service.dataplane.infer(served, request) for request in requests]
+    service.batcher.close()
+    service.wait_for_rows(8)
+    for right, response in zip(alone, answers(service, served, requests), strict=True):
+        assert response.figures is not None
+        assert response.figures.batch_rows == 8
+        (expected,), (joined,) = right.outputs, response.outputs
+        np.testing.assert_allclose(joined.array, expected.array, rtol=1e-5, atol=1e-6)
+        assert to_bytes(joined.array) == np.ascontiguousarray(joined.array).tobytes()
+
+
+def test_sequences_are_not_padded_without_proof(service: Service) -> None:
+    served = service.serve(graphs.masked_attention(output="plain mean"))
+    service.batcher.close()
+    service.wait_for_rows(3)
+    for response in answers(service, served, [sentence(length) for length in (17, 18, 19)]):
+        assert response.figures is not None
+        assert response.figures.batch_rows == 1
 
 
 def test_variants_whose_answers_depend_on_the_batch_are_asked_one_by_one(service: Service) -> None:
