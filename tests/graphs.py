@@ -162,7 +162,8 @@ def masked_attention(*, vocabulary: int = 50, width: int = 8, output: str = "mea
             helper.make_node("MatMul", ["embedded", "keys"], ["scores"], name="scores"),
             helper.make_node("Add", ["scores", "bias_row"], ["biased"]),
             helper.make_node("Softmax", ["biased"], ["attention"], axis=-1),
-            helper.make_node("MatMul", ["attention", "embedded"], ["tokens"], name="mix"),
+            helper.make_node("MatMul", ["attention", "embedded"], ["mixed"], name="mix"),
+            helper.make_node("MatMul", ["mixed", "weight"], ["tokens"], name="project"),
             *made[output],
         ],
         "attention",
@@ -173,6 +174,7 @@ def masked_attention(*, vocabulary: int = 50, width: int = 8, output: str = "mea
         [helper.make_tensor_value_info(names[output], TensorProto.FLOAT, shapes[names[output]])],
         [
             numpy_helper.from_array(table, "table"),
+            numpy_helper.from_array(random.normal(size=(width, width)).astype(np.float32), "weight"),
             numpy_helper.from_array(np.array(1.0, np.float32), "unit"),
             numpy_helper.from_array(np.array(1e4, np.float32), "large"),
             numpy_helper.from_array(np.array([1], dtype=np.int64), "one"),
