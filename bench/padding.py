@@ -8,7 +8,6 @@ but the batch's must be that of the sequence. So many clients each wait for an a
 
 import argparse
 import hashlib
-import itertools
 import statistics
 import tempfile
 import time
@@ -103,13 +102,12 @@ def main() -> None:
         plain = Target("plain", 1, Artifact(DEFAULT_ENGINE, digest), joins=True)
         targets = {"without": plain, "with": replace(plain, model="padded", padding=padding)}
         runs: dict[str, list[Run]] = {label: [] for label in targets}
-        for number in itertools.count():
-            for label, target in targets.items():
-                measured = run(batcher, counted, target, feeds, arguments.concurrency)
-                if number:  # the first round warms up
+        for number in range(arguments.rounds + 1):
+            # Who goes first takes turns; the first round warms up.
+            for label in sorted(targets, reverse=bool(number % 2)):
+                measured = run(batcher, counted, targets[label], feeds, arguments.concurrency)
+                if number:
                     runs[label].append(measured)
-            if number == arguments.rounds:
-                break
         batcher.close()
         pool.close()
     for label, measured_runs in runs.items():
@@ -118,6 +116,10 @@ def main() -> None:
             for field in ("per_second", "p95_ms", "rows_a_batch")
         )
         print(f"{label:8} padding: {rate:7.1f} requests/s, p95 {p95:6.1f} ms, {rows:.2f} rows a batch")
+    pairs = zip(runs["with"], runs["without"], strict=True)
+    gains = sorted(one.per_second / other.per_second for one, other in pairs)
+    low, middle, high = np.percentile(gains, [25, 50, 75])
+    print(f"with padding {middle:.2f}x as many requests (quartiles {low:.2f} to {high:.2f})")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from functools import cached_property
 from app.engines.engine import Array
 from app.errors import OctetError
 
-# What is shorter costs next to nothing more for being padded to this.
+# Joining what is shorter saves more than its padding costs, whatever its length.
 _SHORT = 8
 
 
@@ -69,8 +69,8 @@ class Padding:
 def bucket(length: int) -> int:
     """The longest length that sequences of `length` are joined with: 8, 12, 16, 24, 32, 48, 64, 96, …; 0 is not padded.
 
-    So half its length is added to a sequence at most, and on real sentences 5%. Borders that are closer together leave
-    fewer to join, and those further apart compute more padding than that saves.
+    So less than half its length is added to a sequence of more than 8. Borders that are closer together leave fewer to
+    join while few wait, and those further apart compute more padding than that saves when many do.
     """
     if length <= _SHORT:
         return _SHORT if length else 0

@@ -127,7 +127,8 @@ class _Trials:
 
     def add(self, sequence: Feeds, length: int, longer: Sequence[int]) -> bool:
         """False where padding `sequence` changes what must be the same. Raises `_Unclear`, or `Invalid`."""
-        exact, answers = self.original.run(sequence), self.variant.run(sequence)
+        exact = self.original.run(sequence)
+        answers = exact if self.variant is self.original else self.variant.run(sequence)
         for padded in longer:
             others = self.variant.run(_lengthened(sequence, self.inputs, padded))
             for spec, right, answer, other in zip(self.variant.outputs, exact, answers, others, strict=True):

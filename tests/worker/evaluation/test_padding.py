@@ -122,14 +122,17 @@ def test_dynamic_int8_takes_its_scale_from_padding_too(tmp_path: Path) -> None:
 SHARED = Path(__file__).parents[4] / "shared" / "models"
 
 
-@pytest.mark.parametrize(("method", "proved"), [("int8", True), ("fp16", True), ("dynamic", False)])
-def test_real_sentences(tmp_path: Path, method: str, proved: bool) -> None:
+@pytest.mark.parametrize(
+    ("method", "options", "proved"),
+    [("int8", {"repair": False}, True), ("fp16", {}, True), ("dynamic", {}, False)],
+)
+def test_real_sentences(tmp_path: Path, method: str, options: dict[str, Any], proved: bool) -> None:
     if not (SHARED / "minilm.onnx").exists():
         pytest.skip("the real models are not here")
     source = tmp_path / "original.onnx"
     source.symlink_to(SHARED / "minilm.onnx")
     arrays = dict(np.load(SHARED / "stsb_dev.npz"))
-    made = models.make(method, source, arrays, cpu=this_cpu(), calibrate=64, repair=False)
+    made = models.make(method, source, arrays, cpu=this_cpu(), calibrate=64, **options)
     rows = [{name: arrays[name][[row]] for name in ("input_ids", "attention_mask")} for row in range(100, 108)]
     axes = sequence_inputs(source)
     assert axes == {"input_ids": 1, "attention_mask": 1}
