@@ -15,7 +15,7 @@ from tests.e2e.service import Service
 from tests.worker import models
 from tests.worker.runtime import run
 
-LENGTHS = (20, 17, 24, 18, 22, 24)
+LENGTHS = (20, 17, 19, 18, 20, 19)
 
 
 @pytest.fixture(scope="module")

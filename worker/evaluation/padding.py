@@ -178,8 +178,8 @@ def _shorter(length: int, longest: int) -> Iterator[int]:
 
 
 def _longer(length: int, longest: int) -> list[int]:
-    """What to pad it to: one position more, half more as in serving, and as far as the model is known to take."""
-    return sorted({length + 1, min(-(-length * 3 // 2), longest), longest} - {length})
+    """What to pad it to: one position more, a quarter more as in serving, and as far as the model is known to take."""
+    return sorted({length + 1, min(-(-length * 5 // 4), longest), longest} - {length})
 
 
 def _shortened(row: Feeds, inputs: Axes, length: int) -> Feeds:

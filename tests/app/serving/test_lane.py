@@ -308,18 +308,18 @@ def test_a_bad_sequence_fails_alone(house: House) -> None:
 
 
 def test_the_pace_is_that_of_what_is_computed(house: House) -> None:
-    """Padding too: a batch of 3 sequences padded to 24 costs what 72 positions cost, though 60 were asked for."""
+    """Padding too: a batch of 3 sequences padded to 20 costs what 60 positions cost, though 54 were asked for."""
     house.now = 0
     lane = house.lane(padding=PADDING)
     ran: list[int] = []
     real = lane._pace.ran
     lane._pace.ran = lambda size, *times: (ran.append(size), real(size, *times))  # type: ignore[method-assign, func-returns-value]
     house.occupied(lane)
-    futures = [lane.submit(work(1, width=width)) for width in (18, 18, 24)]
+    futures = [lane.submit(work(1, width=width)) for width in (17, 17, 20)]
     house.model.gate.set()
     for future in futures:
         future.result(SOON_S)
-    assert ran == [batch.size for batch in house.model.batches] == [1, 72]
+    assert ran == [batch.size for batch in house.model.batches] == [1, 60]
 
 
 def test_what_is_cancelled_in_line_is_not_computed(house: House) -> None:
