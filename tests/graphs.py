@@ -128,6 +128,62 @@ def two_token_inputs(*, vocabulary: int = 50, width: int = 16, seed: int = 0) ->
     return _model(graph)
 
 
+def masked_attention(*, vocabulary: int = 50, width: int = 8, output: str = "mean", seed: int = 0) -> onnx.ModelProto:
+    """`ids` and `mask` INT64[batch, length], by one layer of attention that looks at nothing masked.
+
+    `output`: "mean" for `embedding` FLOAT[batch, width], the mean of what is not masked; "tokens" for `tokens`
+    FLOAT[batch, length, width]; "attention" for `attention` FLOAT[batch, length, length]; "plain mean" for `embedding`
+    that takes the mask for nothing, so that padding counts.
+    """
+    random = np.random.default_rng(seed)
+    table = random.normal(size=(vocabulary, width)).astype(np.float32)
+    names = {"mean": "embedding", "plain mean": "embedding", "tokens": "tokens", "attention": "attention"}
+    shapes = {"embedding": ["batch", width], "tokens": ["batch", "length", width]} | {"attention": ["batch", *"nm"]}
+    made = {
+        "tokens": [],
+        "attention": [],
+        "plain mean": [helper.make_node("ReduceMean", ["tokens"], ["embedding"], axes=[1], keepdims=0)],
+        "mean": [
+            helper.make_node("Unsqueeze", ["kept", "last"], ["column"]),
+            helper.make_node("Mul", ["tokens", "column"], ["unmasked"]),
+            helper.make_node("ReduceSum", ["unmasked", "one"], ["sum"], keepdims=0),
+            helper.make_node("ReduceSum", ["kept", "one"], ["count"], keepdims=1),
+            helper.make_node("Div", ["sum", "count"], ["embedding"]),
+        ],
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "ids"], ["embedded"], name="embed"),
+            helper.make_node("Cast", ["mask"], ["kept"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", ["kept", "unit"], ["masked"]),
+            helper.make_node("Mul", ["masked", "large"], ["bias"]),
+            helper.make_node("Unsqueeze", ["bias", "one"], ["bias_row"]),
+            helper.make_node("Transpose", ["embedded"], ["keys"], perm=[0, 2, 1]),
+            helper.make_node("MatMul", ["embedded", "keys"], ["scores"], name="scores"),
+            helper.make_node("Add", ["scores", "bias_row"], ["biased"]),
+            helper.make_node("Softmax", ["biased"], ["attention"], axis=-1),
+            helper.make_node("MatMul", ["attention", "embedded"], ["mixed"], name="mix"),
+            helper.make_node("MatMul", ["mixed", "weight"], ["tokens"], name="project"),
+            *made[output],
+        ],
+        "attention",
+        [
+            helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"]),
+            helper.make_tensor_value_info("mask", TensorProto.INT64, ["batch", "length"]),
+        ],
+        [helper.make_tensor_value_info(names[output], TensorProto.FLOAT, shapes[names[output]])],
+        [
+            numpy_helper.from_array(table, "table"),
+            numpy_helper.from_array(random.normal(size=(width, width)).astype(np.float32), "weight"),
+            numpy_helper.from_array(np.array(1.0, np.float32), "unit"),
+            numpy_helper.from_array(np.array(1e4, np.float32), "large"),
+            numpy_helper.from_array(np.array([1], dtype=np.int64), "one"),
+            numpy_helper.from_array(np.array([-1], dtype=np.int64), "last"),
+        ],
+    )
+    return _model(graph)
+
+
 def with_external_weight(location: str) -> onnx.ModelProto:
     """`linear_classifier` whose weight is said to lie in the file `location`, from its beginning."""
     model = linear_classifier()

@@ -28,6 +28,7 @@ from worker.evaluation.heldout import Comparison, compare
 from worker.evaluation.invariance import Invariance, check_invariance, invariance_rows, varied
 from worker.evaluation.latency import Latencies, is_slower, measure, measure_alone
 from worker.evaluation.layers import compare_layers
+from worker.evaluation.padding import Axes, Padding, check_padding, made_up_sequences, sequence_inputs
 from worker.evaluation.portability import Saturation, predict_saturation
 from worker.evaluation.profile import OperatorTime, compare_operators, in_words
 from worker.evaluation.split import Split, split
@@ -68,12 +69,16 @@ def run(spec: JobSpec, folder: Path, progress: Progress, save: Callable[[Path], 
     made = METHODS[spec.method](_task(spec, folder, samples, parts, progress, save))
 
     progress("gate", 0.0)
+    axes = sequence_inputs(source)
     original = ENGINES[ENGINE].load(source, intra_op_threads=spec.intra_op_threads)
     variant = gate.load_variant(made.artifact, engine=ENGINE, intra_op_threads=spec.intra_op_threads)
     requests = _requests(spec, original, samples, parts)
     gate.check(original, variant, requests[0])
     rows = requests if samples is not None else varied(original, requests[0], seed=_seed(spec))
     invariance = _invariance(original, variant, rows)
+    sequences = rows if samples is not None else made_up_sequences(rows, axes)
+    padding = _padding(invariance, original, variant, axes, sequences)
+    original_padding = check_padding(original, original, axes, sequences)
 
     progress("evaluate", 0.0)
     comparison, batch = None, None
@@ -92,17 +97,20 @@ def run(spec: JobSpec, folder: Path, progress: Progress, save: Callable[[Path], 
     if samples is not None and parts is not None:
         inside = _look_inside(made, samples, parts, _part(progress, _LATENCY_ENDS, 1.0))
     progress("evaluate", 1.0)
-    measured = _Measured(invariance, comparison, batch, latencies, operators, inside)
+    measured = _Measured(invariance, padding, original_padding, comparison, batch, latencies, operators, inside)
     return _outcome(spec, source, made, parts, measured)
 
 
 def _evaluate(spec: JobSpec, source: Path, samples: Samples | None, parts: Split | None, progress: Progress) -> Outcome:
     """What the original is by itself."""
     progress("evaluate", 0.0)
+    axes = sequence_inputs(source)
     original = ENGINES[ENGINE].load(source, intra_op_threads=spec.intra_op_threads)
     requests = _requests(spec, original, samples, parts)
     rows = requests if samples is not None else varied(original, requests[0], seed=_seed(spec))
     invariance = _invariance(original, original, rows)
+    sequences = rows if samples is not None else made_up_sequences(rows, axes)
+    padding = _padding(invariance, original, original, axes, sequences)
     alone, batch = None, None
     if samples is not None and parts is not None:
         feeder = Feeder(original.inputs, samples.arrays)
@@ -115,16 +123,22 @@ def _evaluate(spec: JobSpec, source: Path, samples: Samples | None, parts: Split
         engine=ENGINE,
         verdict=None,
         batchable=invariance.batchable,
+        padding=padding.axes,
         samples=alone.samples if alone is not None else 0,
         original=report.figures_alone(alone, latency),
         variant=Figures(),
         report=report.build_alone(
             _circumstances(spec, parts, batch),
-            notes=[note for note in (_NO_DATASET if samples is None else None, invariance.note) if note is not None],
+            notes=[
+                note
+                for note in (_NO_DATASET if samples is None else None, invariance.note, padding.note)
+                if note is not None
+            ],
             size_bytes=onnx_files.size_bytes(source),
             alone=alone,
             latency=latency,
             batchable=invariance.batchable,
+            paddable=padding.axes is not None,
         ),
     )
 
@@ -143,6 +157,8 @@ class _Measured:
     """All that evaluation found out about a variant."""
 
     invariance: Invariance
+    padding: Padding
+    original_padding: Padding
     comparison: Comparison | None
     batch: int | None
     latencies: Latencies
@@ -158,7 +174,8 @@ class _Measured:
             yield f"slower than the original on this machine: {self.latencies.speedup:.2f}x" + (
                 f"; what costs it most: {words}" if words else ""
             )
-        notes = (found.note for found in (self.invariance, self.inside.coverage, self.inside.saturation) if found)
+        found = (self.invariance, self.padding, self.inside.coverage, self.inside.saturation)
+        notes = (one.note for one in found if one)
         yield from (note for note in notes if note is not None)
 
 
@@ -228,6 +245,13 @@ def _invariance(original: LoadedModel, variant: LoadedModel, requests: Sequence[
     return check_invariance(original, variant, invariance_rows(requests))
 
 
+def _padding(
+    invariance: Invariance, original: LoadedModel, variant: LoadedModel, axes: Axes, rows: Sequence[Feeds]
+) -> Padding:
+    """Only what may share a batch is ever padded."""
+    return check_padding(original, variant, axes, rows) if invariance.batchable else Padding(None)
+
+
 def _compare(
     invariance: Invariance,
     original: LoadedModel,
@@ -272,6 +296,8 @@ def _outcome(spec: JobSpec, source: Path, made: Made, parts: Split | None, measu
         verdict=verdict.verdict,
         reasons=list(verdict.reasons),
         batchable=measured.invariance.batchable,
+        padding=measured.padding.axes,
+        original_padding=measured.original_padding.axes,
         statistics=made.statistics.name if made.statistics is not None else None,
         samples=comparison.samples if comparison is not None else 0,
         original=report.figures_of_original(comparison, latencies),
@@ -292,6 +318,7 @@ def _outcome(spec: JobSpec, source: Path, made: Made, parts: Split | None, measu
                 "reasons": verdict.reasons,
                 "budget": asdict(budget),
                 "batchable": measured.invariance.batchable,
+                "paddable": measured.padding.axes is not None,
             },
             findings={
                 "operators": [one.as_json() for one in measured.operators],

@@ -18,6 +18,7 @@ from app.serving.batcher import Batcher
 from app.serving.batches import Work, may_be_joined
 from app.serving.figures import Figures
 from app.serving.lane import Answer, Target, Timing
+from app.serving.padding import Padding
 from app.serving.pool import Artifact
 from app.serving.statistics import Key, Tally
 from app.serving.steady import is_steady
@@ -27,7 +28,8 @@ from app.serving.steady import is_steady
 class Served:
     """A variant as clients of the protocol see it. `versions` are all integer versions of its model.
 
-    `batchable`: requests of several clients may be answered in one batch. `steady`: as in `app.serving.steady`.
+    `batchable`: requests of several clients may be answered in one batch, and with `padding` those of different length.
+    `steady`: as in `app.serving.steady`.
     """
 
     model: str
@@ -39,6 +41,7 @@ class Served:
     outputs: tuple[TensorSpec, ...]
     class_names: tuple[str, ...] | None
     batchable: bool
+    padding: Padding | None = None
     steady: bool = False
     unloaded: bool = False
 
@@ -46,7 +49,7 @@ class Served:
     def target(self) -> Target:
         """Whose lane its requests wait in."""
         joins = self.batchable and may_be_joined(self.inputs, self.outputs)
-        return Target(self.model, self.version, self.artifact, joins, self.steady)
+        return Target(self.model, self.version, self.artifact, joins, self.padding, self.steady)
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,7 @@ def _served(session: Session, model: Model, variant: Variant) -> Served:
         outputs=tuple(TensorSpec.from_json(spec) for spec in revision.outputs),
         class_names=tuple(revision.class_names) if revision.class_names else None,
         batchable=variants.may_share_batches(variant),
+        padding=Padding.from_json(variant.padding) if variant.padding and variants.may_be_padded(variant) else None,
         steady=is_steady(revision.operators),
         unloaded=variant.unloaded_at is not None,
     )

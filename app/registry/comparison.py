@@ -30,6 +30,7 @@ class Row(BaseModel):
     reasons: list[str] = Field(description="Why it was rejected.")
     overridden: bool = Field(description="Rejected, and serves all the same.")
     batchable: bool | None = Field(description="Answers do not depend on the batch; null where that was not tested.")
+    paddable: bool = Field(description="Zeros behind a sequence were proved to change no answer.")
     default: bool
     size_bytes: int
     size_ratio: float
@@ -73,6 +74,7 @@ def _row(model: Model, variant: Variant, original: Variant) -> Row:
         reasons=variant.reasons,
         overridden=variant.overridden_at is not None,
         batchable=variant.batchable,
+        paddable=variants.may_be_padded(variant),
         default=variant.id == model.default_variant_id,
         size_bytes=variant.size_bytes,
         size_ratio=variant.size_bytes / original.size_bytes,

@@ -303,9 +303,11 @@ def succeed(session: Session, lease: Lease, artifact: NewArtifact | None, outcom
         variant = variants.original_of(session, job.revision)
         if outcome.batchable is not None:
             variant.batchable = outcome.batchable
+            variant.padding = _as_json(outcome.padding)
         _record_original(session, job, outcome, outcome.report)
     else:
         variant = _add_variant(session, model, job, artifact, outcome)
+        variants.original_of(session, job.revision).padding = _as_json(outcome.original_padding)
         _record_figures(session, job, variant, outcome)
         points.record(session, job, outcome.points)
     ended.variant_id = variant.id
@@ -326,6 +328,7 @@ def _add_variant(
         verdict=outcome.verdict,
         reasons=outcome.reasons,
         batchable=outcome.batchable,
+        padding=_as_json(outcome.padding),
         engine=outcome.engine,
         digest=artifact.digest,
         data_digest=artifact.data_digest,
@@ -335,6 +338,10 @@ def _add_variant(
     session.add(variant)
     session.flush()
     return variant
+
+
+def _as_json(axes: evaluations.SequenceAxes | None) -> Json | None:
+    return None if axes is None else axes.model_dump()
 
 
 def _record_figures(session: Session, job: Job, variant: Variant, outcome: evaluations.Outcome) -> None:

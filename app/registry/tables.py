@@ -125,8 +125,9 @@ class Variant(Base):
     """One servable artifact. The label is unique within its revision, the version within its model.
 
     `reasons` say why the verdict is "rejected"; such a variant serves only after it was overridden. `batchable`:
-    answers do not depend on the batch; NULL where that was not tested. `unloaded_at`: when an operator took it out of
-    memory; until it is loaded again, it answers nothing.
+    answers do not depend on the batch; NULL where that was not tested. `padding`: the `SequenceAxes` along which zeros
+    change no answer; NULL where that is not proved. `unloaded_at`: when an operator took it out of memory; until it is
+    loaded again, it answers nothing.
     """
 
     __tablename__ = "variants"
@@ -144,6 +145,7 @@ class Variant(Base):
     reasons: Mapped[list[str]] = mapped_column(default=list)
     overridden_at: Mapped[datetime | None]
     batchable: Mapped[bool | None]
+    padding: Mapped[Json | None] = mapped_column(_OPTIONAL_JSON)
     unloaded_at: Mapped[datetime | None]
     engine: Mapped[str] = mapped_column(String(32))
     digest: Mapped[str] = mapped_column(String(64), index=True)

@@ -81,6 +81,11 @@ def may_share_batches(variant: Variant) -> bool:
     return variant.label == ORIGINAL and not quantized_operators(variant.revision.operators)
 
 
+def may_be_padded(variant: Variant) -> bool:
+    """Whether sequences of different length may share a batch. That is never taken on trust."""
+    return variant.padding is not None and may_share_batches(variant)
+
+
 def check_serves(model: Model, variant: Variant) -> None:
     """Raises `Rejected` for a variant that may not serve."""
     if not may_serve(variant):

@@ -1,4 +1,4 @@
-"""Requests joined along their first axis, and the outputs of a batch split again."""
+"""Requests joined along their first axis, padded where they may be, and the outputs of a batch split again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import numpy as np
 from app.engines import TensorSpec
 from app.engines.engine import Array
 from app.errors import OctetError
+from app.serving.padding import Padding
 
 #: Requests of equal signatures may be joined.
 Signature = tuple[object, ...]
@@ -41,15 +42,21 @@ class Work:
     def elements(self) -> int:
         return sum(array.size for array in self.feeds.values())
 
-    def signature(self) -> Signature | None:
-        """What must be equal for two requests to be joined; None when this one cannot be joined with any."""
+    def signature(self, padding: Padding | None = None) -> Signature | None:
+        """What must be equal for two requests to be joined; None when this one cannot be joined with any.
+
+        With `padding`, lengths of one bucket are equal.
+        """
+        if padding is not None and padding.length(self.feeds) is None:
+            padding = None
         inputs: list[object] = []
         for name in sorted(self.feeds):
             array = self.feeds[name]
             # An empty request is computed alone: some models refuse it, and no other request may hide that.
             if not array.ndim or not array.shape[0] or array.shape[0] != self.rows:
                 return None
-            inputs.append((name, array.dtype.char, array.shape[1:]))
+            shape = array.shape if padding is None else padding.bucketed(name, array.shape)
+            inputs.append((name, array.dtype.char, shape[1:]))
         return (self.outputs, *inputs) if inputs else None
 
 
@@ -61,11 +68,24 @@ def may_be_joined(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -
 def joined(works: Sequence[Work]) -> Mapping[str, Array]:
     """The feeds of all of `works`, one below the other in their order; they have equal signatures.
 
-    A single one's are passed on as they are, without a copy.
+    Those that are shorter than the longest get zeros behind them. A single one's are passed on as they are, without a
+    copy.
     """
     if len(works) == 1:
         return works[0].feeds
-    return {name: np.concatenate([work.feeds[name] for work in works]) for name in works[0].feeds}
+    return {name: _stacked([work.feeds[name] for work in works]) for name in works[0].feeds}
+
+
+def _stacked(arrays: Sequence[Array]) -> Array:
+    shapes = [array.shape[1:] for array in arrays]
+    if len(set(shapes)) == 1:
+        return np.concatenate(arrays)
+    stacked = np.zeros((sum(map(len, arrays)), *map(max, zip(*shapes, strict=True))), arrays[0].dtype)
+    start = 0
+    for array in arrays:
+        stacked[(slice(start, start + len(array)), *map(slice, array.shape[1:]))] = array
+        start += len(array)
+    return stacked
 
 
 def split(arrays: Sequence[Array], rows: Sequence[int]) -> list[list[Array]]:

@@ -17,6 +17,7 @@ from app.errors import DeadlineUnmet, QueueFull, Unavailable
 from app.serving.alarm import Alarm
 from app.serving.batches import NotOneRowEach, Work, joined, split
 from app.serving.deadlines import Pace
+from app.serving.padding import NotPadded, Padding
 from app.serving.pool import Artifact, Lease, Pool
 from app.serving.statistics import ComputeTime, Key, Statistics
 from app.serving.threads import ComputeThreads
@@ -41,12 +42,16 @@ class BatchLimits:
 
 @dataclass(frozen=True)
 class Target:
-    """Whose requests these are. `joins`: several may be answered in one batch; `steady`: as in `app.serving.steady`."""
+    """Whose requests these are. `joins`: several may be answered in one batch, of different length with `padding`.
+
+    `steady`: as in `app.serving.steady`.
+    """
 
     model: str
     version: int
     artifact: Artifact
     joins: bool
+    padding: Padding | None = None
     steady: bool = False
 
     @cached_property
@@ -80,7 +85,7 @@ class Pending(Future[Answer]):
         self.number = number
         self.rows = work.rows
         self.elements = work.elements
-        self.signature = work.signature() if lane.joins else None
+        self.signature = work.signature(lane.padding) if lane.joins else None
         self.entered_ns = now_ns
         self.deadline_ns = None if work.timeout_us is None else now_ns + work.timeout_us * 1000
         self._lane = lane
@@ -124,6 +129,8 @@ class Lane:
         self._alarm_ns: int | None = None
         #: May become false: some models tell only when they run that they take no batches.
         self.joins: bool = target.joins
+        #: May become None likewise. What waits then is still padded, and falls back.
+        self.padding: Padding | None = target.padding
 
     @property
     def idle(self) -> bool:
@@ -314,9 +321,21 @@ class Lane:
             return
         for pending in batch:
             self._compute([pending], model)
-        if isinstance(error, NotOneRowEach) or not any(pending.exception() for pending in batch):
-            self.joins = False
-            _log.warning("no more batches for model '%s': all went well alone, but: %r", self._target.model, error)
+        if isinstance(error, NotOneRowEach | NotPadded) or not any(pending.exception() for pending in batch):
+            self._give_up(batch, error)
+
+    def _give_up(self, batch: list[Pending], error: Exception) -> None:
+        """No more batches of the kind of `batch`, which failed for no fault of a request."""
+        if self._unequal([pending.work for pending in batch]) is None:
+            self.joins, kind = False, "batches"
+        else:
+            self.padding, kind = None, "padding"
+        _log.warning("no more %s for model '%s': all went well alone, but: %r", kind, self._target.model, error)
+
+    def _unequal(self, works: Sequence[Work]) -> list[int] | None:
+        """The lengths of the sequences, where they differ, and all but the longest are padded."""
+        padding = self._target.padding
+        return None if padding is None else padding.unequal([work.feeds for work in works])
 
     def _attempt(self, batch: list[Pending], model: LoadedModel) -> Exception | None:
         try:
@@ -333,16 +352,24 @@ class Lane:
         outputs = works[0].outputs
         arrays = model.run(feeds, None if outputs is None else list(outputs))
         ran = self._clock()
-        parts = split(arrays, [work.rows for work in works])
+        parts = self._split(arrays, works, outputs or [spec.name for spec in model.outputs])
         done = self._clock()
         compute = ComputeTime(fed - start, ran - fed, done - ran)
         rows = sum(work.rows for work in works)
         with self._lock:
-            self._pace.ran(sum(pending.elements for pending in batch), done - start, done)
+            self._pace.ran(sum(array.size for array in feeds.values()), done - start, done)
         queues = [start - pending.entered_ns for pending in batch]
         self._statistics.record(self._target.key, rows=rows, queues_ns=queues, compute=compute)
         for pending, part, queue_ns in zip(batch, parts, queues, strict=True):
             pending.set_result(Answer(part, Timing(queue_ns, rows, compute)))
+
+    def _split(self, arrays: Sequence[Array], works: Sequence[Work], names: Sequence[str]) -> list[list[Array]]:
+        rows = [work.rows for work in works]
+        lengths, padding = self._unequal(works), self._target.padding
+        if lengths is None or padding is None:
+            return split(arrays, rows)
+        padding.check_padded(names, arrays, max(lengths))
+        return [padding.cut(names, part, length) for part, length in zip(split(arrays, rows), lengths, strict=True)]
 
     def _fail_all(self, pendings: Sequence[Pending], error: BaseException) -> None:
         for pending in pendings:

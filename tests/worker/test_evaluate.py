@@ -11,11 +11,11 @@ from onnx import helper, numpy_helper
 
 from app.blobs import LocalBlobStore
 from app.registry import Database, jobs, models, variants
-from app.registry.evaluations import Figures, Outcome
+from app.registry.evaluations import Figures, Outcome, SequenceAxes
 from app.registry.methods import EVALUATE, METHODS, checked_options
 from app.settings import Settings
 from tests import graphs
-from tests.worker.models import classifier, normal, write
+from tests.worker.models import classifier, normal, token_arrays, write
 from tests.worker.runs import Messages, child, submitted
 from tests.worker.runtime import run as answer
 from worker import pipeline, runner
@@ -101,6 +101,17 @@ def test_a_model_whose_answers_depend_on_batch_mates_is_judged_alone(tmp_path: P
     outcome = pipeline.run(spec, tmp_path / "again", lambda stage, share, detail=None: None)
     assert outcome.batchable is False
     assert outcome.report["quality"]["batch"] == 1
+
+
+@pytest.mark.parametrize("with_samples", [True, False])
+@pytest.mark.parametrize(("output", "proved"), [("mean", True), ("plain mean", False)])
+def test_padding_is_tried_on_the_original_too(tmp_path: Path, output: str, proved: bool, with_samples: bool) -> None:
+    proto = graphs.masked_attention(vocabulary=300, output=output)
+    outcome = evaluated(tmp_path, proto, token_arrays(40, 12) if with_samples else None)
+    assert outcome.batchable is True
+    assert outcome.padding == (SequenceAxes(inputs={"ids": 1, "mask": 1}, outputs={}) if proved else None)
+    assert outcome.report["paddable"] is proved
+    assert any("padding a sequence" in note for note in outcome.report["notes"]) is not proved
 
 
 def test_fp32_weights_of_a_quantized_upload_can_be_stored_in_half(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from app.errors import JobFailed, OctetError
-from app.registry.evaluations import Outcome
+from app.registry.evaluations import Outcome, SequenceAxes
 from app.registry.methods import METHODS, checked_options
+from tests import graphs
 from tests.worker import models
 from tests.worker.runtime import run as answer
 from worker import pipeline
@@ -331,6 +332,45 @@ def test_batch_invariance_is_measured_not_assumed(tmp_path: Path, method: str, b
     outcome = _run(_lay_out(tmp_path, method, models.classifier(), {"x": images["x"] * loudness}), tmp_path)
     assert outcome.batchable is batchable
     assert outcome.report["quality"]["batch"] == (32 if batchable else 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "output", "outputs", "samples"),
+    [
+        ("fp16", "mean", {}, 64),
+        ("fp16", "mean", {}, 0),
+        ("fp16", "tokens", {"tokens": 1}, 0),
+        ("int8", "tokens", {"tokens": 1}, 64),
+    ],
+)
+def test_padding_that_is_harmless_is_proved(
+    tmp_path: Path, method: str, output: str, outputs: dict[str, int], samples: int
+) -> None:
+    arrays = models.token_arrays(samples, 12) if samples else None
+    proto = graphs.masked_attention(vocabulary=300, output=output)
+    outcome = _run(_lay_out(tmp_path, method, proto, arrays), tmp_path)
+    proved = SequenceAxes(inputs={"ids": 1, "mask": 1}, outputs=outputs)
+    assert (outcome.batchable, outcome.padding, outcome.original_padding) == (True, proved, proved)
+    assert outcome.report["gate"]["paddable"] is True
+    assert not any("padd" in note for note in outcome.report["notes"])
+
+
+@pytest.mark.parametrize(
+    ("method", "output", "words"),
+    [
+        ("fp16", "plain mean", "zeros changes its answer"),
+        ("fp16", "attention", "output 'attention'"),
+        # Not even batched, which is said instead.
+        ("dynamic", "plain mean", "what else is in its batch"),
+    ],
+)
+def test_padding_that_matters_is_said_to(tmp_path: Path, method: str, output: str, words: str) -> None:
+    proto = graphs.masked_attention(vocabulary=300, output=output)
+    outcome = _run(_lay_out(tmp_path, method, proto, models.token_arrays(64, 12)), tmp_path)
+    assert (outcome.padding, outcome.original_padding) == (None, None)
+    assert outcome.report["gate"]["paddable"] is False
+    assert sum("sequence" in note or "batch" in note for note in outcome.report["notes"]) == 1
+    assert any(words in note for note in outcome.report["notes"])
 
 
 def test_a_fixed_batch_is_not_shared(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Whether a sample's answer depends on what else is in its batch: if so, requests must not be batched together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,31 @@ class Invariance:
     note: str | None = None
 
 
+@dataclass
+class Drift:
+    """How far answers move that had better stay: against the noise of quantization itself, and against the signal."""
+
+    _moved: SignalAndNoise = field(default_factory=SignalAndNoise)
+    _quantized: SignalAndNoise = field(default_factory=SignalAndNoise)
+    _signal: SignalAndNoise = field(default_factory=SignalAndNoise)
+
+    def add(self, exact: NDArray[Any], answer: NDArray[Any], other: NDArray[Any]) -> bool:
+        """`answer` of the variant came out as `other`, where the original says `exact`.
+
+        False where they differ in what no sum can tell: shape, integers, what is finite.
+        """
+        if not _add(self._moved, answer, other):
+            return False
+        _add(self._quantized, exact, answer)
+        _add(self._signal, exact, exact)
+        return True
+
+    @property
+    def is_negligible(self) -> bool:
+        limit = max(_BELOW_QUANTIZATION * self._quantized.noise, _BELOW_SIGNAL * self._signal.signal)
+        return self._moved.noise <= limit
+
+
 def check_invariance(original: LoadedModel, variant: LoadedModel, rows: Feeds) -> Invariance:
     """Answer each row of `rows` alone, among the others, and in a batch filled up with zeros.
 
@@ -39,7 +64,7 @@ def check_invariance(original: LoadedModel, variant: LoadedModel, rows: Feeds) -
         return Invariance(None, "whether answers depend on the batch is not known: that takes two different samples")
     alone = [variant.run(_slice(rows, row)) for row in range(count)]
     together = variant.run(rows)
-    moved, quantized, signal = SignalAndNoise(), SignalAndNoise(), SignalAndNoise()
+    drift = Drift()
     for row in range(count):
         one = _slice(rows, row)
         exact = original.run(one)
@@ -48,12 +73,9 @@ def check_invariance(original: LoadedModel, variant: LoadedModel, rows: Feeds) -
             if not _has_rows(together[position], count):
                 return Invariance(False, "an output has no row for each sample: requests cannot share a batch")
             for among in (together[position][row : row + 1], padded[position][:1]):
-                if not _add(moved, answer, among):
+                if not drift.add(exact[position], answer, among):
                     return Invariance(False, _DEPENDS)
-            _add(quantized, exact[position], answer)
-            _add(signal, exact[position], exact[position])
-    limit = max(_BELOW_QUANTIZATION * 2 * quantized.noise, _BELOW_SIGNAL * 2 * signal.signal)
-    return Invariance(True) if moved.noise <= limit else Invariance(False, _DEPENDS)
+    return Invariance(True) if drift.is_negligible else Invariance(False, _DEPENDS)
 
 
 _DEPENDS = "a sample's answer depends on what else is in its batch: requests to this variant are not batched together"

@@ -119,6 +119,7 @@ def build_alone(
     alone: Alone | None,
     latency: LatencyAlone,
     batchable: bool | None,
+    paddable: bool,
 ) -> dict[str, Any]:
     """The report of the original, as strict JSON."""
     quality = None
@@ -129,6 +130,7 @@ def build_alone(
         "size": {"original_bytes": size_bytes},
         "quality": quality,
         "batchable": batchable,
+        "paddable": paddable,
         "latency": {
             **latency.as_json(),
             **_engine(circumstances),

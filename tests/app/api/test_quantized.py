@@ -8,8 +8,9 @@ from fastapi.testclient import TestClient
 
 from app.inference.dataplane import DataPlane
 from app.registry import Database, jobs
-from app.registry.evaluations import Figures, Outcome
+from app.registry.evaluations import Figures, Outcome, SequenceAxes
 from app.serving.batcher import Batcher
+from app.serving.padding import Padding
 from app.settings import Settings
 from tests import graphs
 from tests.app.conftest import Kept, onnx_bytes, upload_dataset, upload_model
@@ -41,6 +42,14 @@ def done(settings: Settings, job_id: str, outcome: Outcome = MEASURED) -> None:
     with database.writing() as session:
         jobs.succeed(session, lease, None, outcome)
     database.close()
+
+
+def padding(settings: Settings) -> Padding | None:
+    """How sequences are padded that share a batch."""
+    database = Database(settings.registry_url)
+    served = DataPlane(database, Batcher.__new__(Batcher), Mock()).resolve("linear")
+    database.close()
+    return served.padding
 
 
 def may_be_batched(settings: Settings) -> bool:
@@ -157,3 +166,18 @@ def test_requests_to_it_share_a_batch_only_where_that_was_tested(client: TestCli
     assert may_be_batched(settings) is True
     done(settings, submit(client, "evaluate").json()["id"])
     assert may_be_batched(settings) is False
+
+
+def test_sequences_are_padded_only_where_that_was_proved(client: TestClient, settings: Settings) -> None:
+    upload_model(client)
+    axes = SequenceAxes(inputs={"x": 1}, outputs={"logits": 1})
+    for batchable, proved, expected in (
+        (True, axes, Padding((("x", 1),), (("logits", 1),))),
+        (False, axes, None),
+        (True, None, None),
+    ):
+        measured = MEASURED.model_copy(update={"batchable": batchable, "padding": proved})
+        done(settings, submit(client, "evaluate").json()["id"], measured)
+        assert padding(settings) == expected
+        (row,) = client.get("/api/v1/models/linear/variants").json()
+        assert row["paddable"] is (expected is not None)

@@ -1,7 +1,6 @@
 """The protocol's core over real sessions, joined and alone."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,10 +20,13 @@ from app.inference.dataplane import (
     Served,
     checked,
 )
+from app.inference.tensors import to_bytes
 from app.registry import Database
 from app.serving.batcher import Batcher
 from app.serving.figures import of_this_process
+from app.serving.lane import BatchLimits
 from app.serving.loading import Artifact, Loader
+from app.serving.padding import Padding
 from app.serving.pool import Pool
 from app.serving.statistics import Statistics
 from tests import graphs
@@ -41,14 +43,19 @@ class Service:
         self.blobs = LocalBlobStore(folder / "blobs")
         self.pool = Pool(self.blobs, folder, folder / "mapped", intra_op_threads=1)
         self.statistics = Statistics()
-        self.batcher = Batcher(self.pool, self.statistics, threads=1)
+        self.wait_for_rows(0)
+
+    def wait_for_rows(self, rows: int) -> None:
+        """From now on, nothing is computed before so many rows wait for it."""
+        limits = BatchLimits(batch_rows=rows, delay_ns=10**12) if rows else None
+        self.batcher = Batcher(self.pool, self.statistics, threads=1, limits=limits)
         figures = partial(of_this_process, self.statistics, self.pool)
         self.dataplane = DataPlane(Database.__new__(Database), self.batcher, figures)
 
-    def serve(self, model: onnx.ModelProto, *, batchable: bool = True) -> Served:
+    def serve(self, model: onnx.ModelProto, *, batchable: bool = True, padding: Padding | None = None) -> Served:
         artifact = kept_model(self.blobs, model, self.folder)
         loaded = Loader(self.blobs, self.folder, self.folder / "mapped", intra_op_threads=1).load(artifact)
-        return Served("m", "original", 1, (1,), artifact, loaded.inputs, loaded.outputs, None, batchable)
+        return Served("m", "original", 1, (1,), artifact, loaded.inputs, loaded.outputs, None, batchable, padding)
 
 
 @pytest.fixture
@@ -64,21 +71,13 @@ def asking(served: Served, array: np.ndarray, **changes: object) -> InferenceReq
 
 
 def answers(service: Service, served: Served, requests: list[InferenceRequest]) -> list[InferenceResponse]:
-    """All of `requests` asked while the only thread that computes is held: so those that may be joined are."""
-    held = threading.Event()
-    service.batcher._threads.submit(lambda: held.wait() and None)
+    """All of `requests` asked together."""
 
     async def ask() -> list[InferenceResponse]:
         asked = [checked(served, request) for request in requests]
-        asking = [asyncio.create_task(service.dataplane.infer(each)) for each in asked]
-        await asyncio.sleep(0)
-        held.set()
-        return await asyncio.gather(*asking)
+        return await asyncio.gather(*map(service.dataplane.infer, asked))
 
-    try:
-        return asyncio.run(ask())
-    finally:
-        held.set()
+    return asyncio.run(ask())
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -87,13 +86,54 @@ def test_joined_answers_are_those_that_each_gets_alone(service: Service, name: s
     served = service.serve(make())
     random = np.random.default_rng(0)
     requests = [asking(served, random.normal(size=(rows, *shape)).astype(np.float32)) for rows in (1, 2, 3, 1, 4)]
+    service.batcher.close()
+    service.wait_for_rows(11)
     together = answers(service, served, requests)
     assert max(response.timing.batch_rows for response in together if response.timing) == 11
+    service.batcher.close()
+    service.wait_for_rows(0)
     for request, response in zip(requests, together, strict=True):
         (alone,) = answers(service, served, [request])
         assert alone.timing is not None
         assert alone.timing.batch_rows == len(request.inputs[0].array)
         np.testing.assert_allclose(response.outputs[0].array, alone.outputs[0].array, rtol=1e-5, atol=1e-6)
+
+
+TOKENS = (("ids", 1), ("mask", 1))
+
+
+def sentence(length: int, *, rows: int = 1, seed: int = 0) -> InferenceRequest:
+    ids = np.random.default_rng(seed).integers(1, 50, (rows, length))
+    return InferenceRequest([InputTensor("ids", "INT64", ids), InputTensor("mask", "INT64", np.ones_like(ids))])
+
+
+@pytest.mark.parametrize(
+    ("output", "padding"),
+    [("mean", Padding(TOKENS, ())), ("tokens", Padding(TOKENS, (("tokens", 1),)))],
+)
+def test_sequences_of_different_length_get_the_answers_that_each_gets_alone(
+    service: Service, output: str, padding: Padding
+) -> None:
+    served = service.serve(graphs.masked_attention(output=output), padding=padding)
+    requests = [sentence(length, rows=1 + length % 2, seed=length) for length in (17, 20, 19, 20, 20, 18)]
+    alone = [answers(service, served, [request])[0] for request in requests]
+    service.batcher.close()
+    service.wait_for_rows(8)
+    for right, response in zip(alone, answers(service, served, requests), strict=True):
+        assert response.timing is not None
+        assert response.timing.batch_rows == 8
+        (expected,), (joined,) = right.outputs, response.outputs
+        np.testing.assert_allclose(joined.array, expected.array, rtol=1e-5, atol=1e-6)
+        assert to_bytes(joined.array) == np.ascontiguousarray(joined.array).tobytes()
+
+
+def test_sequences_are_not_padded_without_proof(service: Service) -> None:
+    served = service.serve(graphs.masked_attention(output="plain mean"))
+    service.batcher.close()
+    service.wait_for_rows(3)
+    for response in answers(service, served, [sentence(length) for length in (17, 18, 19)]):
+        assert response.timing is not None
+        assert response.timing.batch_rows == 1
 
 
 def test_variants_whose_answers_depend_on_the_batch_are_asked_one_by_one(service: Service) -> None:

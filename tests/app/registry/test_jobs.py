@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from app.errors import Conflict, Invalid, LeaseLost, NotFound, NotQuantizable, UnknownJob
-from app.registry import Database, datasets, jobs, methods, models, variants
+from app.registry import Database, comparison, datasets, evaluations, jobs, methods, models, variants
 from app.registry.evaluations import Figures, LayerFigures, Outcome
 from app.registry.jobs import Lease, NewArtifact
 from app.registry.references import is_referenced
@@ -352,6 +352,44 @@ def test_what_can_be_trained_through_is_accepted(monkeypatch: pytest.MonkeyPatch
     with_torch(monkeypatch)
     operators = {"Conv": 1, "Relu": 2, "Constant": 1, "com.microsoft::Gelu": 1, "my.layers::Block": 3}
     methods.check_applicable(methods.find("qat"), operators, 100, {"Conv": "conv"})
+
+
+AXES = evaluations.SequenceAxes(inputs={"ids": 1, "mask": 1}, outputs={"tokens": 1})
+
+
+@pytest.mark.parametrize("batchable", [True, False])
+def test_what_was_proved_of_padding_is_kept(database: Database, submit: Submit, batchable: bool) -> None:
+    proved = {"padding": AXES, "original_padding": AXES, "batchable": batchable}
+    lease = claimed(database, submit)
+    with database.writing() as session:
+        jobs.succeed(session, lease, ARTIFACT, OUTCOME.model_copy(update=proved))
+    with database.reading() as session:
+        original, made = variants.listed(session, models.find(session, "resnet"))
+        assert original.padding == made.padding == {"inputs": {"ids": 1, "mask": 1}, "outputs": {"tokens": 1}}
+        # The original is in FP32.
+        assert variants.may_be_padded(original)
+        assert variants.may_be_padded(made) is batchable
+        assert [row.paddable for row in comparison.compared(original.revision.model, [original, made])] == [
+            True,
+            batchable,
+        ]
+
+
+def test_a_later_job_that_proves_nothing_of_padding_takes_it_back(database: Database, submit: Submit) -> None:
+    for label, proved in (("first", AXES), ("second", None)):
+        with database.writing() as session:
+            job_id = submit(session, label).id
+            lease = jobs.claim(session, job_id, lease_seconds=30)
+        assert lease is not None
+        with database.writing() as session:
+            jobs.succeed(session, lease, ARTIFACT, OUTCOME.model_copy(update={"original_padding": proved}))
+        with database.reading() as session:
+            original = variants.listed(session, models.find(session, "resnet"))[0]
+            assert variants.may_be_padded(original) is (proved is not None)
+            # SQL's NULL, not JSON's.
+            query = "SELECT count(*) FROM variants WHERE label = 'original' AND padding IS NULL"
+            nothing = session.connection().exec_driver_sql(query).scalar_one()
+            assert bool(nothing) is (proved is None)
 
 
 def test_a_model_with_a_live_job_is_not_deleted(database: Database, submit: Submit) -> None:

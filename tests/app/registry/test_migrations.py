@@ -2,7 +2,7 @@ import pytest
 from alembic import command
 
 from app.errors import Unavailable
-from app.registry import Database, jobs, methods, migrations, models
+from app.registry import Database, jobs, methods, migrations, models, variants
 from tests.app.registry.conftest import new_revision
 
 
@@ -49,6 +49,18 @@ def test_going_back_before_searches_keeps_jobs_and_what_refers_to_them(database:
     with database.reading() as session:
         (job,) = jobs.listed(session)
         assert (job.detail, job.checkpoint_digest, job.revision.operator_nodes) == (None, None, None)
+
+
+def test_variants_from_before_padding_are_not_padded(database: Database, registry_url: str) -> None:
+    with database.writing() as session:
+        revision, _ = models.register(session, "encoder", new_revision())
+        variants.original_of(session, revision).padding = {"inputs": {"ids": 1}, "outputs": {}}
+    command.downgrade(migrations._config(registry_url), "0004")
+    migrations.upgrade(registry_url)
+    with database.reading() as session:
+        (variant,) = variants.listed(session, models.find(session, "encoder"))
+        assert variant.padding is None
+        assert not variants.may_be_padded(variant)
 
 
 def test_an_unmigrated_registry_is_refused_with_the_command_to_run(registry_url: str) -> None:

@@ -21,6 +21,7 @@ from app.serving.alarm import Alarm
 from app.serving.batches import Work
 from app.serving.lane import Answer, BatchLimits, Lane, Target
 from app.serving.loading import Artifact
+from app.serving.padding import Padding
 from app.serving.pool import Pool
 from app.serving.statistics import Statistics, Tally
 from app.serving.threads import ComputeThreads
@@ -93,14 +94,21 @@ class House:
         return next(self._ticks) if self.now is None else self.now
 
     def lane(
-        self, *, threads: int = 1, joins: bool = True, loaded: bool = True, steady: bool = False, **limits: int
+        self,
+        *,
+        threads: int = 1,
+        joins: bool = True,
+        padding: Padding | None = None,
+        steady: bool = False,
+        loaded: bool = True,
+        **limits: int,
     ) -> Lane:
         self._threads.append(ComputeThreads(threads))
         if loaded:
             self.pool.load(self.target.artifact)
             self.model.batches.clear()
             self.model.entered = threading.Semaphore(0)
-        target = replace(self.target, joins=joins, steady=steady)
+        target = replace(self.target, joins=joins, padding=padding, steady=steady)
         self._alarms.append(Alarm(self.clock))
         return Lane(
             target, self.pool, self._threads[-1], self._alarms[-1], BatchLimits(**limits), self.statistics, self.clock
@@ -230,6 +238,92 @@ def test_a_model_that_takes_no_batches_after_all_is_found_out(house: House, answ
         house.model.gate.set()
         assert [values(future.result(SOON_S)) for future in futures] == [[2], [4]]
     assert ran(house.model) == [[1000], [1, 2], [1], [2], [1000], [1], [2]]
+
+
+PADDING = Padding((("x", 1),), (("double", 1),))
+
+
+def shapes(model: Model) -> list[tuple[int, ...]]:
+    return [batch.shape for batch in model.batches]
+
+
+def test_sequences_of_one_bucket_are_padded_to_the_longest_of_them_and_cut_again(house: House) -> None:
+    lane = house.lane(padding=PADDING)
+    first = house.occupied(lane)
+    widths = (17, 19, 40, 18)
+    futures = [lane.submit(work(number, width=width)) for number, width in enumerate(widths, start=1)]
+    house.model.gate.set()
+    for number, (future, width) in enumerate(zip(futures, widths, strict=True), start=1):
+        answer = future.result(SOON_S)
+        assert answer.arrays[0].tolist() == [[2 * number] * width]
+        assert answer.timing.batch_rows == (1 if width == 40 else 3)
+    first.result(SOON_S)
+    # Who is alone is not padded, and nobody to the border of the bucket.
+    assert shapes(house.model) == [(1, 1), (3, 19), (1, 40)]
+    assert house.model.batches[1][0].tolist() == [1] * 17 + [0] * 2
+
+
+def test_outputs_without_the_axis_are_left_as_they_are(house: House) -> None:
+    lane = house.lane(padding=Padding((("x", 1),), ()))
+    house.model.answer = lambda x: x.sum(axis=1, keepdims=True)
+    house.occupied(lane)
+    futures = [lane.submit(work(1, width=width)) for width in (17, 19)]
+    house.model.gate.set()
+    assert [future.result(SOON_S).arrays[0].tolist() for future in futures] == [[[17]], [[19]]]
+    assert shapes(house.model)[1:] == [(2, 19)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda x: x[:, :17] * 2,
+        lambda x: x * 2 if len(x) == 1 or x.all() else 1 / 0,
+    ],
+)
+def test_a_model_that_cannot_be_padded_after_all_is_padded_no_more(
+    house: House, answer: Callable[[Array], Array]
+) -> None:
+    lane = house.lane(padding=PADDING)
+    house.model.answer = answer
+    for _ in range(2):
+        house.model.entered = threading.Semaphore(0)
+        house.occupied(lane)
+        futures = [lane.submit(work(number, width=width)) for number, width in ((1, 16), (2, 17), (3, 18), (4, 17))]
+        house.model.gate.set()
+        assert [values(future.result(SOON_S)) for future in futures] == [[2], [4], [6], [8]]
+    assert shapes(house.model) == [
+        *[(1, 1), (1, 16), (3, 18), (1, 17), (1, 18), (1, 17)],
+        *[(1, 1), (1, 16), (2, 17), (1, 18)],
+    ]
+    # Equal shapes are still joined.
+    assert lane.joins
+
+
+def test_a_bad_sequence_fails_alone(house: House) -> None:
+    lane = house.lane(padding=PADDING)
+    house.occupied(lane)
+    futures = [lane.submit(work(value, width=width)) for value, width in ((1, 17), (BAD, 18), (3, 19))]
+    house.model.gate.set()
+    assert values(futures[0].result(SOON_S)) == [2]
+    assert values(futures[2].result(SOON_S)) == [6]
+    with pytest.raises(Invalid, match="refused"):
+        futures[1].result(SOON_S)
+    assert lane.padding == PADDING
+
+
+def test_the_pace_is_that_of_what_is_computed(house: House) -> None:
+    """Padding too: a batch of 3 sequences padded to 20 costs what 60 positions cost, though 54 were asked for."""
+    house.now = 0
+    lane = house.lane(padding=PADDING)
+    ran: list[int] = []
+    real = lane._pace.ran
+    lane._pace.ran = lambda size, *times: (ran.append(size), real(size, *times))  # type: ignore[method-assign, func-returns-value]
+    house.occupied(lane)
+    futures = [lane.submit(work(1, width=width)) for width in (17, 17, 20)]
+    house.model.gate.set()
+    for future in futures:
+        future.result(SOON_S)
+    assert ran == [batch.size for batch in house.model.batches] == [1, 60]
 
 
 def test_what_is_cancelled_in_line_is_not_computed(house: House) -> None:
@@ -495,7 +589,7 @@ def answered(lane: Lane, asked: Work, at_once: bool) -> Answer:
 REQUESTS = st.lists(
     st.tuples(
         st.integers(1, 5),  # rows
-        st.integers(1, 2),  # width: which shape
+        st.integers(1, 24),  # width: which shape
         st.integers(0, 3),  # priority
         st.sampled_from(["good", "good", "good", "bad", "cancelled"]),
         st.booleans(),  # at once, if it may be
@@ -506,11 +600,20 @@ REQUESTS = st.lists(
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(requests=REQUESTS, threads=st.integers(1, 3), batch_rows=st.integers(1, 12))
+@given(
+    requests=REQUESTS,
+    threads=st.integers(1, 3),
+    batch_rows=st.integers(1, 12),
+    padding=st.sampled_from([None, PADDING]),
+)
 def test_whatever_comes_together_each_gets_its_own_answer(
-    house: House, requests: list[tuple[int, int, int, str, bool]], threads: int, batch_rows: int
+    house: House,
+    requests: list[tuple[int, int, int, str, bool]],
+    threads: int,
+    batch_rows: int,
+    padding: Padding | None,
 ) -> None:
-    lane = house.lane(threads=threads, batch_rows=batch_rows, steady=True)
+    lane = house.lane(threads=threads, batch_rows=batch_rows, padding=padding, steady=True)
     numbers = itertools.count(1)
 
     def ask(request: tuple[int, int, int, str, bool]) -> None:
@@ -538,3 +641,4 @@ def test_whatever_comes_together_each_gets_its_own_answer(
     house.close()
     assert lane.idle
     assert lane.joins
+    assert lane.padding == padding

@@ -26,6 +26,7 @@ def row(**changes: Any) -> Row:
         "reasons": [],
         "overridden": False,
         "batchable": None,
+        "paddable": False,
         "default": False,
         "size_bytes": 300_000,
         "size_ratio": 0.3,

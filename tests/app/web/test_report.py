@@ -24,6 +24,7 @@ ROW: dict[str, Any] = {
     "reasons": [],
     "overridden": False,
     "batchable": True,
+    "paddable": False,
 }
 UNMEASURED = dict.fromkeys(("accuracy", "accuracy_ratio", "agreement", "cosine", "sqnr_db", "latency_ms"))
 
