@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
@@ -14,8 +14,10 @@ from app.api.services import Services
 from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
 from app.inference import rest
+from app.inference.core import Core
 from app.inference.dataplane import DataPlane
 from app.inference.endpoints import Endpoints, Limits
+from app.inference.recent import Recent
 from app.inference.repository import Repository
 from app.queue import Outbox
 from app.registry import Database, migrations
@@ -52,13 +54,24 @@ def create_app(settings: Settings) -> FastAPI:
     threads = settings.inference_threads or usable_cores()
     batcher = Batcher(pool, statistics, threads=threads, limits=_batch_limits(settings))
     outbox = Outbox(settings, database)
+    dataplane = DataPlane(database, pool, statistics, batcher)
+    core = Core(
+        dataplane,
+        Recent(dataplane.resolve, database),
+        Repository(database, pool),
+        database,
+        settings.server_name,
+        settings.log_level,
+        threads,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         migrations.check_current(database)
         uploads.remove_leftovers(settings.scratch_folder)
-        outbox.start()
-        yield
+        async with _grpc(settings, core):
+            outbox.start()
+            yield
         batcher.close()
         pool.close()
         outbox.stop()
@@ -76,16 +89,18 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.services = Services(settings, database, blobs, pool, outbox, render_report)
     app.add_middleware(uploads.BodyLimit, max_bytes=settings.max_upload_bytes)
     problems.install(app)
-    inference = Endpoints(
-        DataPlane(database, pool, statistics, batcher),
-        Repository(database, pool),
-        database,
-        name=settings.server_name,
-        log_level=settings.log_level,
-        limits=Limits(threads, settings.max_inference_bytes, settings.inference_body_seconds),
-    )
-    _mount(app, inference)
+    _mount(app, Endpoints(core, Limits(settings.max_inference_bytes, settings.inference_body_seconds)))
     return app
+
+
+def _grpc(settings: Settings, core: Core) -> AbstractAsyncContextManager[None]:
+    """The port for gRPC, while the context lasts; without one, nothing of gRPC is imported."""
+    if not settings.grpc_port:
+        return nullcontext()
+    from app.inference.grpc.server import listening
+    from app.inference.grpc.service import Service
+
+    return listening(Service(core), host=settings.host, port=settings.grpc_port, max_bytes=settings.max_inference_bytes)
 
 
 def _batch_limits(settings: Settings) -> BatchLimits:

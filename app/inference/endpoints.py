@@ -12,15 +12,13 @@ from starlette.responses import Response
 
 from app.errors import Unsupported
 from app.inference import body, compression, descriptions, fixed_settings, messages
-from app.inference.dataplane import DataPlane, InferenceRequest, InferenceResponse, Served
+from app.inference.core import Core
+from app.inference.dataplane import InferenceRequest, InferenceResponse, Served
 from app.inference.gone import unless_gone
 from app.inference.json_text import json_object
-from app.inference.parameters import checked_parameters, flag
-from app.inference.recent import Recent
-from app.inference.repository import Repository
+from app.inference.parameters import check_loaded_as_is, checked_parameters, flag
 from app.inference.responses import JsonResponse, PiecesResponse
-from app.registry import Database
-from app.serving.lane import Figures
+from app.inference.timing import server_timing
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -38,34 +36,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Limits:
-    """`threads`: requests computed at once; `max_bytes`: of a body, unpacked too; `body_seconds`: for it to come."""
+    """`max_bytes`: of a body, unpacked too; `body_seconds`: for it to come."""
 
-    threads: int
     max_bytes: int
     body_seconds: float
 
 
 class Endpoints:
-    """The endpoints. Work that blocks runs in threads, inference in at most `limits.threads` at once."""
+    """The endpoints. Work that blocks runs in threads, inference in at most `core.threads` at once."""
 
-    def __init__(
-        self,
-        dataplane: DataPlane,
-        repository: Repository,
-        database: Database,
-        *,
-        name: str,
-        log_level: str,
-        limits: Limits,
-    ) -> None:
-        self._dataplane = dataplane
-        self._recent = Recent(dataplane.resolve, database)
-        self._repository = repository
-        self._database = database
-        self._name = name
-        self._logging = fixed_settings.logging_settings(log_level)
+    def __init__(self, core: Core, limits: Limits) -> None:
+        self._dataplane = core.dataplane
+        self._recent = core.recent
+        self._repository = core.repository
+        self._database = core.database
+        self._name = core.server_name
+        self._logging = fixed_settings.logging_settings(core.log_level)
         self._limits = limits
-        self._inference = CapacityLimiter(limits.threads)
+        self._inference = CapacityLimiter(core.threads)
         self._control = CapacityLimiter(_CONTROL_THREADS)
 
     # The server
@@ -124,11 +112,7 @@ class Endpoints:
 
     async def load(self, request: Request) -> Response:
         parameters = checked_parameters("the request", await self._optional_object(request))
-        replaced = next((name for name in parameters if name == "config" or name.startswith("file:")), None)
-        if replaced is not None:
-            raise Unsupported(
-                f"'{replaced[:80]}' is not offered: models come by POST /api/v1/models, and are loaded as they are"
-            )
+        check_loaded_as_is(parameters)
         await self._controlled(self._repository.load, request.path_params["model"])
         return JsonResponse({})
 
@@ -188,19 +172,13 @@ def rendered(request: Request, response: InferenceResponse) -> Response:
     if json_length is not None:
         headers[HEADER_LENGTH] = str(json_length)
     if response.figures is not None:
-        headers["Server-Timing"] = _timing(response.figures)
+        headers["Server-Timing"] = server_timing(response.figures)
     encoding = compression.accepted(request.headers.get("Accept-Encoding"))
     if encoding is not None and compression.pays(pieces):
         headers["Content-Encoding"] = encoding
         pieces = list(compression.compressed(pieces, encoding))
     media_type = "application/json" if json_length is None else "application/octet-stream"
     return PiecesResponse(pieces, headers, media_type)
-
-
-def _timing(figures: Figures) -> str:
-    """For the header `Server-Timing`, in milliseconds; the computing is that of the whole batch."""
-    queue_ms, compute_ms = figures.queue_ns / 1e6, figures.compute.total_ns / 1e6
-    return f'queue;dur={queue_ms:.3f}, compute;dur={compute_ms:.3f}, batch;desc="{figures.batch_rows}"'
 
 
 def _named(request: Request) -> tuple[str, str | None]:
