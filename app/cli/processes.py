@@ -8,29 +8,34 @@ from typing import Annotated
 import typer
 
 from app.cli.parent import end_with_parent
-from app.cli.supervisor import start_service
+from app.cli.supervisor import check_grpc_port, grpc_port_beside, start_service
 from app.settings import Settings
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.  [default: OCTET_HOST or 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.  [default: OCTET_PORT or 8000]")]
+GrpcPort = Annotated[int | None, typer.Option(help="Port for gRPC; 0 for none.  [default: OCTET_GRPC_PORT or 8001]")]
 Home = Annotated[Path | None, typer.Option(help="Where everything is kept.  [default: OCTET_HOME or .octet]")]
 WithParent = Annotated[int | None, typer.Option("--with-parent", hidden=True)]
 
 
-def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
+def serve(host: Host = None, port: Port = None, grpc_port: GrpcPort = None, home: Home = None) -> None:
     """Run gateway and worker on embedded defaults until Ctrl-C or SIGTERM."""
     settings = Settings()
+    port = settings.port if port is None else port
     with start_service(
         home=home or settings.home,
         host=host or settings.host,
-        port=settings.port if port is None else port,
+        port=port,
+        grpc_port=grpc_port_beside(port, settings) if grpc_port is None else grpc_port,
     ) as service:
-        typer.echo(f"Octet serves at {service.url}  ·  API docs {service.url}/docs  ·  files under {service.home}")
+        grpc = f"  ·  gRPC on port {service.grpc_port}" if service.grpc_port else ""
+        docs = f"API docs {service.url}/docs"
+        typer.echo(f"Octet serves at {service.url}{grpc}  ·  {docs}  ·  files under {service.home}")
         code = service.wait()
     raise typer.Exit(code)
 
 
-def gateway(host: Host = None, port: Port = None, with_parent: WithParent = None) -> None:
+def gateway(host: Host = None, port: Port = None, grpc_port: GrpcPort = None, with_parent: WithParent = None) -> None:
     """Run the gateway alone: the API, inference and the dashboard."""
     if with_parent is not None:
         end_with_parent(with_parent)
@@ -38,8 +43,9 @@ def gateway(host: Host = None, port: Port = None, with_parent: WithParent = None
 
     from app.main import create_app
 
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = Settings(**given)  # type: ignore[arg-type]
+    options = {"host": host, "port": port, "grpc_port": grpc_port}
+    settings = Settings(**{name: value for name, value in options.items() if value is not None})  # type: ignore[arg-type]
+    check_grpc_port(settings.host, settings.grpc_port)
     uvicorn.run(
         create_app(settings),
         host=settings.host,

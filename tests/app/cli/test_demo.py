@@ -98,7 +98,7 @@ def started(monkeypatch: pytest.MonkeyPatch, *arguments: str, port_is_free: bool
     ports: list[int] = []
 
     @contextmanager
-    def start(*, home: Path, host: str, port: int, log: Path) -> Iterator[object]:
+    def start(*, home: Path, host: str, port: int, grpc_port: int, log: Path) -> Iterator[object]:
         ports.append(port)
         yield object()
 
