@@ -90,6 +90,7 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=60)
         self.environment = QUICK | WITHOUT_GRPC | {"OCTET_HOME": str(home)} | dict(environment or {})
+        self.grpc_port = int(self.environment["OCTET_GRPC_PORT"])
         self.processes: dict[str, Process] = {}
         self._apart = apart
 

@@ -45,7 +45,8 @@ def parse(message: Message) -> InferenceRequest:
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise Invalid(
-            f"{len(raw)} raw_input_contents for {len(message.inputs)} inputs; send one for each, in their order"
+            f"{len(raw)} raw_input_contents for {len(message.inputs)} inputs; send one for each, in their order, and"
+            " nothing in shared memory"
         )
     contents: Iterable[bytes | None] = raw or [None] * len(message.inputs)
     inputs = [_input(tensor, blob) for tensor, blob in zip(message.inputs, contents, strict=True)]
