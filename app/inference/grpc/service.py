@@ -135,21 +135,25 @@ class Service:
 
     async def model_stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """One `ModelStreamInferResponse` for each request, in their order; those that can run meanwhile do."""
-        answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(_STREAM_AHEAD)
+        answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
+        room = asyncio.Semaphore(_STREAM_AHEAD)
         async with asyncio.TaskGroup() as group:
 
             async def read() -> None:
                 try:
+                    await room.acquire()
                     async for raw in requests:
-                        await answers.put(group.create_task(self._streamed(raw, context)))
+                        answers.put_nowait(group.create_task(self._streamed(raw, context)))
+                        await room.acquire()
                 finally:
-                    await answers.put(None)
+                    answers.put_nowait(None)
 
             reading = group.create_task(read())
             self._reading.add(reading)
             reading.add_done_callback(self._reading.discard)
             while (answer := await answers.get()) is not None:
                 await context.write(await answer)
+                room.release()
         if reading.cancelled():
             raise Unavailable("the server is shutting down; all requests that it had taken are answered")
 
