@@ -196,8 +196,8 @@ CASES = [
 ]  # fmt: skip
 
 
-def ask(channel: grpc.Channel, call: str, message: bytes) -> bytes:
-    answer: bytes = channel.unary_unary(f"/{SERVICE}/{call}")(message, timeout=30)
+def ask(channel: grpc.Channel, call: str, message: bytes, **options: Any) -> bytes:
+    answer: bytes = channel.unary_unary(f"/{SERVICE}/{call}")(message, timeout=30, **options)
     return answer
 
 
@@ -221,3 +221,11 @@ def test_in_a_stream_it_is_said_too_and_the_next_is_answered(channel: grpc.Chann
     assert not wrong.infer_response.outputs
     assert right.error_message == ""
     assert list(right.infer_response.outputs[0].shape) == [2, 4]
+
+
+@pytest.mark.parametrize("packing", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_a_bomb_is_not_unpacked_beyond_the_limit(channel: grpc.Channel, packing: grpc.Compression) -> None:
+    with pytest.raises(grpc.RpcError, match="Decompressed message larger than max") as caught:
+        ask(channel, "ModelInfer", ENOUGH + bytes(64 * LARGEST), compression=packing)
+    assert caught.value.code() == StatusCode.RESOURCE_EXHAUSTED
+    assert ask(channel, "ModelInfer", ENOUGH, compression=packing)
