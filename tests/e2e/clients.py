@@ -1,6 +1,8 @@
 """What the tests of all clients send, and ask of what they get."""
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +49,19 @@ class InLoop:
     def close(self) -> None:
         self.loop.run_until_complete(self.client.close())
         self.loop.close()
+
+
+needs_perf_analyzer = pytest.mark.skipif(shutil.which("perf_analyzer") is None, reason="perf_analyzer is not installed")
+
+
+def perf_analyzer_measures(protocol: str, port: int, options: list[str]) -> None:
+    """Has perf_analyzer ask `linear` for a while, and every request answered."""
+    command = ["perf_analyzer", "-u", f"127.0.0.1:{port}", "-i", protocol, "-m", "linear", "--shape", "x:1,16"]
+    measure = ["--concurrency-range", "1:8:7", "-p", "1000", "-r", "4", "-s", "90"]
+    ended = subprocess.run([*command, *measure, *options], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "Successful request count" in ended.stdout  # the server's own statistics, read and believed
+    assert "failed" not in ended.stdout.lower()
 
 
 def refused(status: str, words: str, call: Callable[[], Any]) -> None:

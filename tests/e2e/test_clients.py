@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +14,7 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from tests.e2e.clients import IMAGE, ROWS, TYPED, InLoop, refused
+from tests.e2e.clients import IMAGE, ROWS, TYPED, InLoop, needs_perf_analyzer, perf_analyzer_measures, refused
 from tests.e2e.conftest import BODY_SECONDS
 from tests.e2e.service import Service
 
@@ -371,17 +369,12 @@ def test_shared_memory_is_not_offered(client: Any) -> None:
     refused("501", "shared memory", lambda: client.infer("linear", [rows()], outputs=[into]))
 
 
-@pytest.mark.skipif(shutil.which("perf_analyzer") is None, reason="perf_analyzer is not installed")
+@needs_perf_analyzer
 @pytest.mark.parametrize(
     "options", [[], ["-a"], ["--input-tensor-format", "json", "--output-tensor-format", "json"]], ids=str
 )
 def test_perf_analyzer_measures_without_an_error(served: Service, options: list[str]) -> None:
-    command = ["perf_analyzer", "-u", f"127.0.0.1:{served.port}", "-i", "http", "-m", "linear", "--shape", "x:1,16"]
-    measure = ["--concurrency-range", "1:8:7", "-p", "1000", "-r", "4", "-s", "90"]
-    ended = subprocess.run([*command, *measure, *options], capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "Successful request count" in ended.stdout  # the server's own statistics, read and believed
-    assert "failed" not in ended.stdout.lower()
+    perf_analyzer_measures("http", served.port, options)
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(served: Service) -> None:

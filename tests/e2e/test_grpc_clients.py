@@ -3,6 +3,7 @@
 import asyncio
 import queue
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -12,7 +13,9 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from tests.e2e.clients import IMAGE, ROWS, TYPED, InLoop, refused
+from tests import graphs
+from tests.conftest import free_port
+from tests.e2e.clients import IMAGE, ROWS, TYPED, InLoop, needs_perf_analyzer, perf_analyzer_measures, refused
 from tests.e2e.service import Service
 
 NOT_FOUND, WRONG, NOT_OFFERED = (f"StatusCode.{name}" for name in ("NOT_FOUND", "INVALID_ARGUMENT", "UNIMPLEMENTED"))
@@ -382,22 +385,28 @@ def test_another_service_on_the_same_port_says_which_setting_to_change(served: S
     assert served.is_ready()
 
 
-def test_the_end_of_a_service_ends_its_streams(served: Service) -> None:
-    """Last: it ends the service. What streams have asked for is answered before."""
-    told: list[Any] = []
-    with triton.InferenceServerClient(f"127.0.0.1:{served.grpc_port}") as client:
-        first: queue.Queue[None] = queue.Queue()
+@needs_perf_analyzer
+@pytest.mark.parametrize("options", [[], ["-a"], ["--streaming"]], ids=str)
+def test_perf_analyzer_measures_without_an_error(served: Service, options: list[str]) -> None:
+    perf_analyzer_measures("grpc", served.grpc_port, options)
 
-        def answered(result: Any, error: Any) -> None:
-            told.append((result, error))
-            first.put(None)
 
-        client.start_stream(answered)
-        client.async_stream_infer("linear", [rows()])
-        first.get(timeout=30)
-        assert served.processes["serve"].end() == 0
-    (result, none), (nothing, error) = told
-    assert (none, nothing) == (None, None)
-    assert result.as_numpy("logits").shape == (2, 4)
-    assert (error.status(), "is shutting down" in error.message()) == ("StatusCode.UNAVAILABLE", True)
-    assert "Traceback" not in served.processes["serve"].log.read_text()
+def test_the_end_of_a_service_ends_its_streams(tmp_path: Path) -> None:
+    """What streams have asked for is answered before."""
+    service = Service(tmp_path / "home", {"OCTET_GRPC_PORT": str(free_port())})
+    service.start()
+    told: queue.Queue[Any] = queue.Queue()
+    try:
+        service.upload_model(graphs.linear_classifier().SerializeToString(), name="linear")
+        with triton.InferenceServerClient(f"127.0.0.1:{service.grpc_port}") as client:
+            client.start_stream(lambda result, error: told.put((result, error)))
+            client.async_stream_infer("linear", [rows()])
+            result, error = told.get(timeout=30)
+            assert error is None
+            assert result.as_numpy("logits").shape == (2, 4)
+            assert service.processes["serve"].end() == 0
+            _, error = told.get(timeout=30)
+        assert (error.status(), "is shutting down" in error.message()) == ("StatusCode.UNAVAILABLE", True)
+        assert "Traceback" not in service.processes["serve"].log.read_text()
+    finally:
+        service.stop()
