@@ -57,7 +57,8 @@ needs_perf_analyzer = pytest.mark.skipif(shutil.which("perf_analyzer") is None, 
 def perf_analyzer_measures(protocol: str, port: int, options: list[str]) -> None:
     """Has perf_analyzer ask `linear` for a while, and every request answered."""
     command = ["perf_analyzer", "-u", f"127.0.0.1:{port}", "-i", protocol, "-m", "linear", "--shape", "x:1,16"]
-    measure = ["--concurrency-range", "1:8:7", "-p", "1000", "-r", "4", "-s", "90"]
+    # It calls a measurement that varies by more than so many percent a failure: on a busy machine, every one.
+    measure = ["--concurrency-range", "1:8:7", "-p", "1000", "-r", "4", "-s", "100000"]
     ended = subprocess.run([*command, *measure, *options], capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "Successful request count" in ended.stdout  # the server's own statistics, read and believed
