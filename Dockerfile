@@ -24,6 +24,6 @@ ENV PATH=/opt/octet/bin:$PATH \
 USER octet
 WORKDIR /var/lib/octet
 VOLUME /var/lib/octet
-EXPOSE 8000
+EXPOSE 8000 8001
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s CMD ["octet", "health", "gateway"]
 CMD ["octet", "serve", "--host", "0.0.0.0"]

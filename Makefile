@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # `make test EXTRAS=test,qat` tests training too, which takes torch.
 EXTRAS := test
 
-.PHONY: demo test lint bench bench-methods clean
+.PHONY: demo test lint bench bench-methods protocol clean
 
 demo: $(VENV)/installed
 	$(BIN)/octet demo $(ARGS)
@@ -28,6 +28,12 @@ bench: bench-methods
 # Every method, by whole jobs: qat too, where torch is installed.
 bench-methods: $(VENV)/installed-test
 	$(BIN)/python bench/methods.py $(ARGS)
+
+# After a change of the .proto file: what is served is read from what this makes of it.
+PROTOCOL := app/inference/grpc
+protocol: $(VENV)/installed-test
+	$(BIN)/python -m grpc_tools.protoc --proto_path=$(PROTOCOL) \
+		--descriptor_set_out=$(PROTOCOL)/open_inference.binpb open_inference.proto
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \

@@ -1,6 +1,6 @@
 """The one hierarchy of errors. Each says, as a sentence for the client, what was wrong and what would be right.
 
-`app.api.problems` maps the classes named here to HTTP; no other place does.
+`app.api.problems` maps the classes named here to HTTP, and `app.inference.grpc.statuses` to gRPC; no other place does.
 """
 
 from collections.abc import Sequence
@@ -51,6 +51,10 @@ class DeadlineUnmet(Unavailable):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"Request timeout expired: model '{model}' cannot answer within the request's 'timeout'")
+
+
+class CallTooShort(DeadlineUnmet):
+    """The same where it is the call itself, not a parameter of it, that would end sooner."""
 
 
 class Unloaded(Unavailable):

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
 from app.front import Front
 from app.inference import metrics, rest
+from app.inference.core import Core
 from app.inference.dataplane import DataPlane
 from app.inference.endpoints import Endpoints, Limits
+from app.inference.recent import Recent
 from app.inference.repository import Repository
 from app.inference.upkeep import Upkeep
 from app.queue import Outbox
@@ -67,6 +69,17 @@ def create_app(settings: Settings) -> ASGIApp:
     upkeep = Upkeep(database, pool, [name.strip() for name in settings.pinned.split(",") if name.strip()])
     outbox = Outbox(settings, database)
     draining = Draining(settings.drain_seconds)
+    core = Core(
+        dataplane=dataplane,
+        recent=Recent(dataplane.resolve, database),
+        repository=Repository(database, pool),
+        database=database,
+        draining=draining,
+        server_name=settings.server_name,
+        log_level=settings.log_level,
+        threads=threads,
+        on_answer=tracing.answered if tracing is not None else None,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -76,8 +89,9 @@ def create_app(settings: Settings) -> ASGIApp:
         await siblings.start()
         outbox.start()
         upkeep.start()
-        draining.watch()
-        yield
+        async with _grpc(settings, core):
+            draining.watch()
+            yield
         upkeep.stop()
         await siblings.stop()
         batcher.close()
@@ -100,19 +114,27 @@ def create_app(settings: Settings) -> ASGIApp:
     app.state.services = Services(settings, database, blobs, pool, outbox, counted, render_report)
     app.add_middleware(uploads.BodyLimit, max_bytes=settings.max_upload_bytes)
     problems.install(app)
-    inference = Endpoints(
-        dataplane,
-        Repository(database, pool),
-        database,
-        draining,
-        name=settings.server_name,
-        log_level=settings.log_level,
-        limits=Limits(threads, settings.max_inference_bytes, settings.inference_body_seconds),
-        on_answer=tracing.answered if tracing is not None else None,
-    )
+    inference = Endpoints(core, Limits(settings.max_inference_bytes, settings.inference_body_seconds))
     _mount(app, inference)
     front = Front(app, inference.infer, problems.answer_to, draining, log_requests=settings.log_requests)
     return tracing.around(front) if tracing is not None else front
+
+
+def _grpc(settings: Settings, core: Core) -> AbstractAsyncContextManager[None]:
+    """The port for gRPC, while the context lasts; without one, nothing of gRPC is imported."""
+    if not settings.grpc_port:
+        return nullcontext()
+    from app.inference.grpc.server import listening
+    from app.inference.grpc.service import Service
+
+    return listening(
+        Service(core),
+        host=settings.host,
+        port=settings.grpc_port,
+        max_bytes=settings.max_inference_bytes,
+        shares_port=settings.gateway_workers > 1,
+        over=core.draining.over,
+    )
 
 
 def _batch_limits(settings: Settings) -> BatchLimits:

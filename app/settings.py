@@ -18,6 +18,7 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(".octet"), description="Folder under which everything local lies.")
     host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port that the gateway listens on.")
+    grpc_port: int = Field(default=8001, ge=0, le=65535, description="Port for inference over gRPC; 0 means none.")
     server_name: str = Field(default="octet", description="The name in the answer of GET /v2.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = Field(default="text", description="Logs for people, or for machines.")

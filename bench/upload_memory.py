@@ -68,7 +68,7 @@ def measure(folder: Path, size_bytes: int) -> None:
     model = folder / "model.onnx"
     big_model(model, size_bytes)
     home, port = folder / "home", 18431
-    options = ["--host", "127.0.0.1", "--port", str(port)]
+    options = ["--host", "127.0.0.1", "--port", str(port), "--grpc-port", "0"]
     service = subprocess.Popen([sys.executable, "-m", "app.cli", "serve", "--home", str(home), *options])
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600)
     try:

@@ -58,7 +58,7 @@ def test_all_that_stays_up_has_a_health_check_and_is_waited_for() -> None:
 
 def test_only_the_gateway_is_published_and_on_loopback_alone() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"gateway": ["127.0.0.1:8000:8000"]}
+    assert published == {"gateway": ["127.0.0.1:8000:8000", "127.0.0.1:8001:8001"]}
 
 
 def test_the_image_has_two_stages_and_does_not_run_as_root() -> None:

@@ -15,7 +15,7 @@ def test_the_layers_hold() -> None:
 
 
 def test_the_gateway_starts_without_the_heavy_libraries() -> None:
-    heavy = ["torch", "scipy", "onnx", "onnxruntime.quantization", "pyarrow", "PIL", "sympy", "worker"]
+    heavy = ["grpc", "torch", "scipy", "onnx", "onnxruntime.quantization", "pyarrow", "PIL", "sympy", "worker"]
     code = f"import sys, app.main; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

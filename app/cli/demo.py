@@ -13,7 +13,7 @@ import app
 from app.cli import inference, tables
 from app.cli.connection import Connection, Refused, connect
 from app.cli.progress import bytes_bar, follow
-from app.cli.supervisor import Service, is_free, start_service
+from app.cli.supervisor import Service, grpc_port_beside, is_free, start_service
 from app.settings import Settings
 
 MODEL, DATASET = "resnet20", "cifar10"
@@ -38,7 +38,12 @@ def demo(
     if port is None and not is_free(settings.host, wanted):
         console.print(f"Port {wanted} is taken: a free one is used instead.")
         wanted = 0
-    with start_service(home=home, host=settings.host, port=wanted, log=home / "octet.log") as service:
+    grpc_port = grpc_port_beside(wanted, settings)
+    if grpc_port and not is_free(settings.host, grpc_port):
+        console.print(f"Port {grpc_port} is taken: nothing is served over gRPC.")
+        grpc_port = 0
+    log = home / "octet.log"
+    with start_service(home=home, host=settings.host, port=wanted, grpc_port=grpc_port, log=log) as service:
         raise typer.Exit(_show(service, examples, leave=leave))
 
 

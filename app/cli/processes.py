@@ -11,7 +11,7 @@ import typer
 
 from app import logs
 from app.cli.parent import end_with_parent
-from app.cli.supervisor import start_service
+from app.cli.supervisor import check_grpc_port, grpc_port_beside, start_service
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,19 +22,24 @@ _STOP_SECONDS = 30
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.  [default: OCTET_HOST or 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.  [default: OCTET_PORT or 8000]")]
+GrpcPort = Annotated[int | None, typer.Option(help="Port for gRPC; 0 for none.  [default: OCTET_GRPC_PORT or 8001]")]
 Home = Annotated[Path | None, typer.Option(help="Where everything is kept.  [default: OCTET_HOME or .octet]")]
 WithParent = Annotated[int | None, typer.Option("--with-parent", hidden=True)]
 
 
-def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
+def serve(host: Host = None, port: Port = None, grpc_port: GrpcPort = None, home: Home = None) -> None:
     """Run gateway and worker on embedded defaults until Ctrl-C or SIGTERM."""
     settings = Settings()
+    port = settings.port if port is None else port
     with start_service(
         home=home or settings.home,
         host=host or settings.host,
-        port=settings.port if port is None else port,
+        port=port,
+        grpc_port=grpc_port_beside(port, settings) if grpc_port is None else grpc_port,
     ) as service:
-        typer.echo(f"Octet serves at {service.url}  ·  API docs {service.url}/docs  ·  files under {service.home}")
+        grpc = f"  ·  gRPC on port {service.grpc_port}" if service.grpc_port else ""
+        docs = f"API docs {service.url}/docs"
+        typer.echo(f"Octet serves at {service.url}{grpc}  ·  {docs}  ·  files under {service.home}")
         code = service.wait()
     raise typer.Exit(code)
 
@@ -42,6 +47,7 @@ def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
 def gateway(
     host: Host = None,
     port: Port = None,
+    grpc_port: GrpcPort = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that serve the port.  [default: OCTET_GATEWAY_WORKERS or 1]")
     ] = None,
@@ -50,9 +56,10 @@ def gateway(
     """Run the gateway alone: the API, inference and the dashboard."""
     if with_parent is not None:
         end_with_parent(with_parent)
-    options = {"host": host, "port": port, "gateway_workers": workers}
+    options = {"host": host, "port": port, "grpc_port": grpc_port, "gateway_workers": workers}
     given = {name: value for name, value in options.items() if value is not None}
     settings = Settings(**given)  # type: ignore[arg-type]
+    check_grpc_port(settings.host, settings.grpc_port)
     logs.configure(settings.log_level, settings.log_format)
     if settings.gateway_workers == 1:
         from app.main import create_app
@@ -61,8 +68,10 @@ def gateway(
         return
     with tempfile.TemporaryDirectory(prefix="octet-") as folder:
         # What the command line said reaches the processes as what the environment would have said.
-        own = {"OCTET_GATEWAY_WORKERS": str(settings.gateway_workers), "OCTET_SIBLINGS_FOLDER": folder}
-        os.environ.update(own)
+        os.environ["OCTET_HOST"] = settings.host
+        os.environ["OCTET_GRPC_PORT"] = str(settings.grpc_port)
+        os.environ["OCTET_GATEWAY_WORKERS"] = str(settings.gateway_workers)
+        os.environ["OCTET_SIBLINGS_FOLDER"] = folder
         _listen("app.cli.processes:gateway_process", settings, workers=settings.gateway_workers, factory=True)
 
 

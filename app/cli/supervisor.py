@@ -28,12 +28,13 @@ class _Terminated(Exception):
 class Service:
     """A running gateway and worker."""
 
-    def __init__(self, home: Path, host: str, port: int, log: Path | None) -> None:
+    def __init__(self, home: Path, host: str, port: int, grpc_port: int, log: Path | None) -> None:
         self.home = home.absolute()
         self.host = host
         self.port = port
+        self.grpc_port = grpc_port
         self._log = log.open("ab") if log is not None else None
-        self._gateway = self._launch("gateway", "--host", host, "--port", str(port))
+        self._gateway = self._launch("gateway", "--host", host, "--port", str(port), "--grpc-port", str(grpc_port))
         self._worker = self._launch("worker")
         self._worker_started = time.monotonic()
         self._backoff_seconds = 1.0
@@ -111,14 +112,17 @@ class Service:
 
 
 @contextmanager
-def start_service(*, home: Path, host: str, port: int, log: Path | None = None) -> Iterator[Service]:
+def start_service(
+    *, home: Path, host: str, port: int, grpc_port: int = 0, log: Path | None = None
+) -> Iterator[Service]:
     """A migrated, ready service; ended with the block. Output of its processes goes to `log` if given.
 
-    Raises `Conflict` when the port is taken.
+    Raises `Conflict` when a port is taken.
     """
     from app.registry import migrations
 
-    port = _bindable(host, port)
+    port = bindable(host, port)
+    check_grpc_port(host, grpc_port)
     settings = Settings(home=home)
     settings.make_folders()
     for caught in (signal.SIGTERM, signal.SIGINT):
@@ -126,7 +130,7 @@ def start_service(*, home: Path, host: str, port: int, log: Path | None = None) 
     service: Service | None = None
     try:
         migrations.upgrade(settings.registry_url)
-        service = Service(home, host, port, log)
+        service = Service(home, host, port, grpc_port, log)
         service.wait_until_ready()
         yield service
     except _Terminated:
@@ -146,20 +150,33 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 def is_free(host: str, port: int) -> bool:
     """Whether a server could listen there now."""
     try:
-        _bindable(host, port)
+        bindable(host, port)
     except Conflict:
         return False
     return True
 
 
-def _bindable(host: str, port: int) -> int:
-    """The port, or a free one for 0."""
+def grpc_port_beside(port: int, settings: Settings) -> int:
+    """The port for gRPC of a gateway on `port`; unless it is named, none beside one that takes any free port."""
+    return settings.grpc_port if port or "grpc_port" in settings.model_fields_set else 0
+
+
+def check_grpc_port(host: str, port: int) -> None:
+    """Raises `Conflict` when gRPC is to be served there, and something else is."""
+    if port:
+        bindable(host, port, instead="--grpc-port or OCTET_GRPC_PORT, 0 for no gRPC")
+
+
+def bindable(host: str, port: int, *, instead: str = "--port") -> int:
+    """The port, or a free one for 0. Raises `Conflict`, which says what to use `instead`, when it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise Conflict(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from error
+            raise Conflict(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another with {instead}"
+            ) from error
         free: int = probe.getsockname()[1]
         return free

@@ -12,16 +12,13 @@ from starlette.responses import Response
 
 from app.errors import Unsupported
 from app.inference import body, compression, descriptions, fixed_settings, messages
-from app.inference.dataplane import DataPlane, InferenceRequest, InferenceResponse, Served, check_loaded, checked
+from app.inference.core import Core
+from app.inference.dataplane import InferenceRequest, InferenceResponse, Served, check_loaded, checked
 from app.inference.gone import unless_gone
 from app.inference.json_text import json_object
-from app.inference.parameters import checked_parameters, flag
-from app.inference.recent import Recent
-from app.inference.repository import Repository
+from app.inference.parameters import check_loaded_as_is, checked_parameters, flag
 from app.inference.responses import JsonResponse, PiecesResponse
-from app.registry import Database
-from app.serving.draining import Draining
-from app.serving.lane import Timing
+from app.inference.timing import server_timing
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -39,39 +36,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Limits:
-    """`threads`: requests computed at once; `max_bytes`: of a body, unpacked too; `body_seconds`: for it to come."""
+    """`max_bytes`: of a body, unpacked too; `body_seconds`: for it to come."""
 
-    threads: int
     max_bytes: int
     body_seconds: float
 
 
 class Endpoints:
-    """The endpoints. Work that blocks runs in threads, inference in at most `limits.threads` at once."""
+    """The endpoints. Work that blocks runs in threads, inference in at most `core.threads` at once."""
 
-    def __init__(
-        self,
-        dataplane: DataPlane,
-        repository: Repository,
-        database: Database,
-        draining: Draining,
-        *,
-        name: str,
-        log_level: str,
-        limits: Limits,
-        on_answer: Callable[[InferenceResponse], None] | None = None,
-    ) -> None:
-        """`on_answer` is told of each inference that was answered."""
-        self._dataplane = dataplane
-        self._recent = Recent(dataplane.resolve, database)
-        self._repository = repository
-        self._database = database
-        self._draining = draining
-        self._on_answer = on_answer
-        self._name = name
-        self._logging = fixed_settings.logging_settings(log_level)
+    def __init__(self, core: Core, limits: Limits) -> None:
+        self._dataplane = core.dataplane
+        self._recent = core.recent
+        self._repository = core.repository
+        self._database = core.database
+        self._draining = core.draining
+        self._on_answer = core.on_answer
+        self._name = core.server_name
+        self._logging = fixed_settings.logging_settings(core.log_level)
         self._limits = limits
-        self._inference = CapacityLimiter(limits.threads)
+        self._inference = CapacityLimiter(core.threads)
         self._control = CapacityLimiter(_CONTROL_THREADS)
 
     # The server
@@ -134,11 +118,7 @@ class Endpoints:
 
     async def load(self, request: Request) -> Response:
         parameters = checked_parameters("the request", await self._optional_object(request))
-        replaced = next((name for name in parameters if name == "config" or name.startswith("file:")), None)
-        if replaced is not None:
-            raise Unsupported(
-                f"'{replaced[:80]}' is not offered: models come by POST /api/v1/models, and are loaded as they are"
-            )
+        check_loaded_as_is(parameters)
         await self._controlled(self._repository.load, request.path_params["model"])
         return JsonResponse({})
 
@@ -201,19 +181,13 @@ def rendered(request: Request, response: InferenceResponse) -> Response:
     if json_length is not None:
         headers[HEADER_LENGTH] = str(json_length)
     if response.timing is not None:
-        headers["Server-Timing"] = _in_header(response.timing)
+        headers["Server-Timing"] = server_timing(response.timing)
     encoding = compression.accepted(request.headers.get("Accept-Encoding"))
     if encoding is not None and compression.pays(pieces):
         headers["Content-Encoding"] = encoding
         pieces = list(compression.compressed(pieces, encoding))
     media_type = "application/json" if json_length is None else "application/octet-stream"
     return PiecesResponse(pieces, headers, media_type)
-
-
-def _in_header(timing: Timing) -> str:
-    """For the header `Server-Timing`, in milliseconds; the computing is that of the whole batch."""
-    queue_ms, compute_ms = timing.queue_ns / 1e6, timing.compute.total_ns / 1e6
-    return f'queue;dur={queue_ms:.3f}, compute;dur={compute_ms:.3f}, batch;desc="{timing.batch_rows}"'
 
 
 def _named(request: Request) -> tuple[str, str | None]:

@@ -8,24 +8,16 @@ import numpy as np
 import orjson
 
 from app.engines.engine import NUMPY_TYPES, TensorSpec
-from app.errors import Invalid, Unsupported
+from app.errors import Invalid
 from app.inference.dataplane import InferenceRequest, InferenceResponse, InputTensor, RequestedOutput
 from app.inference.json_text import json_object
-from app.inference.parameters import (
-    checked_parameters,
-    flag,
-    request_parameters,
-    sequence_position,
-    whole_number,
-)
+from app.inference.parameters import check_not_shared, checked_parameters, flag, whole_number
+from app.inference.requests import assembled
 from app.inference.tensors import checked_datatype, checked_shape, from_bytes, from_json, to_bytes, to_json
 
 Chunk = bytes | memoryview
 
 _QUICK_BYTES = 16_384
-
-#: How parameters begin that refer to memory which client and server share; they are not offered.
-_SHARED_MEMORY = "shared_memory_"
 
 
 def parse(body: memoryview, header_length: str | None, specs: Sequence[TensorSpec]) -> InferenceRequest:
@@ -45,16 +37,8 @@ def parse(body: memoryview, header_length: str | None, specs: Sequence[TensorSpe
     blobs.check_used_up()
     parameters = checked_parameters("the request", message)
     binary_by_default = flag("binary_data_output", parameters)
-    return InferenceRequest(
-        inputs=tensors,
-        outputs=[_output(output, binary_by_default) for output in _output_list(message)],
-        binary_by_default=binary_by_default,
-        id=_id(message),
-        priority=whole_number("priority", parameters),
-        timeout_us=whole_number("timeout", parameters),
-        sequence=sequence_position(parameters),
-        parameters=request_parameters(parameters),
-    )
+    outputs = [_output(output, binary_by_default) for output in _output_list(message)]
+    return assembled(tensors, outputs, parameters, id=_id(message), binary_by_default=binary_by_default)
 
 
 def parses_at_once(body: memoryview, header_length: str | None, specs: Sequence[TensorSpec]) -> bool:
@@ -106,7 +90,7 @@ def _input(tensor: Any, blobs: _Blobs) -> InputTensor:
     shape = checked_shape(name, tensor.get("shape"))
     datatype = checked_datatype(name, tensor.get("datatype"))
     parameters = checked_parameters(f"input '{name}'", tensor)
-    _check_not_shared(f"input '{name}'", parameters)
+    check_not_shared(f"input '{name}'", parameters)
     size = parameters.get("binary_data_size")
     if size is None:
         if "data" not in tensor:
@@ -117,11 +101,6 @@ def _input(tensor: Any, blobs: _Blobs) -> InputTensor:
     if "data" in tensor:
         raise Invalid(f"input '{name}' has both 'data' and 'binary_data_size'; send one")
     return InputTensor(name, datatype, from_bytes(name, datatype, shape, blobs.take(name, size)))
-
-
-def _check_not_shared(owner: str, parameters: dict[str, Any]) -> None:
-    if any(name.startswith(_SHARED_MEMORY) for name in parameters):
-        raise Unsupported(f"{owner} refers to shared memory, which is not offered; send the bytes in the body")
 
 
 def _raw_request(body: memoryview, specs: Sequence[TensorSpec]) -> InferenceRequest:
@@ -163,7 +142,7 @@ def _output(output: Any, binary_by_default: bool) -> RequestedOutput:
         raise Invalid("each of 'outputs' must be an object with a 'name'")
     owner = f"output '{output['name'][:200]}'"
     parameters = checked_parameters(owner, output)
-    _check_not_shared(owner, parameters)
+    check_not_shared(owner, parameters)
     binary = flag("binary_data", parameters, default=binary_by_default)
     return RequestedOutput(output["name"], binary, whole_number("classification", parameters) or 0)
 

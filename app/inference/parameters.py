@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import Invalid
+from app.errors import Invalid, Unsupported
 
 _RESERVED = "triton_"
+#: How parameters begin that refer to memory which client and server share; they are not offered.
+_SHARED_MEMORY = "shared_memory_"
 _LARGEST = 2**64 - 1
 #: These are read into fields of their own.
 _KNOWN = {
@@ -37,6 +39,21 @@ def checked_parameters(owner: str, holder: Mapping[str, Any]) -> dict[str, Any]:
     if reserved is not None:
         raise Invalid(f"parameter '{reserved[:80]}': names that begin with '{_RESERVED}' are reserved")
     return parameters
+
+
+def check_not_shared(owner: str, parameters: Mapping[str, Any]) -> None:
+    """Raises `Unsupported` where a tensor, `owner`, lies in memory that the client shares."""
+    if any(name.startswith(_SHARED_MEMORY) for name in parameters):
+        raise Unsupported(f"{owner} refers to shared memory, which is not offered; send the bytes in the body")
+
+
+def check_loaded_as_is(parameters: Mapping[str, Any]) -> None:
+    """Raises `Unsupported` where the parameters of a load bring a model's configuration or files along."""
+    replaced = next((name for name in parameters if name == "config" or name.startswith("file:")), None)
+    if replaced is not None:
+        raise Unsupported(
+            f"'{replaced[:80]}' is not offered: models come by POST /api/v1/models, and are loaded as they are"
+        )
 
 
 def request_parameters(parameters: Mapping[str, Any]) -> dict[str, str | int | float | bool]:

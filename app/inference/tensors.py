@@ -51,13 +51,25 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], values: Any) -> 
     if datatype in {"FP16", "BF16"}:
         raise Invalid(f"input '{name}': {datatype} has no JSON form; send it as binary data")
     flat = _flattened(name, values)
+    if datatype == "BYTES":
+        flat = _encoded(name, flat)
+    return from_values(name, datatype, shape, flat)
+
+
+def from_values(name: str, datatype: str, shape: tuple[int, ...], flat: list[Any]) -> Array:
+    """The array of `flat`, in row-major order: bytes for BYTES, else numbers or booleans. Not for FP16 and BF16.
+
+    Raises `Invalid` when they are not `shape`'s or not of the datatype.
+    """
     if len(flat) != math.prod(shape):
         raise Invalid(
             f"input '{name}': unexpected size: {len(flat)} elements, and shape {list(shape)} takes {math.prod(shape)}"
         )
     if datatype == "BYTES":
-        return _bytes_from_json(name, flat).reshape(shape)
-    return _numbers_from_json(name, datatype, flat).reshape(shape)
+        array = np.empty(len(flat), dtype=np.object_)
+        array[:] = flat
+        return array.reshape(shape)
+    return _numbers(name, datatype, flat).reshape(shape)
 
 
 def _flattened(name: str, values: list[Any]) -> list[Any]:
@@ -79,15 +91,13 @@ def _flattened(name: str, values: list[Any]) -> list[Any]:
     return flat
 
 
-def _bytes_from_json(name: str, flat: list[Any]) -> Array:
+def _encoded(name: str, flat: list[Any]) -> list[bytes]:
     if not all(isinstance(value, str) for value in flat):
         raise Invalid(f"input '{name}': BYTES elements must be strings in JSON")
-    array = np.empty(len(flat), dtype=np.object_)
-    array[:] = [value.encode() for value in flat]
-    return array
+    return [value.encode() for value in flat]
 
 
-def _numbers_from_json(name: str, datatype: str, flat: list[Any]) -> Array:
+def _numbers(name: str, datatype: str, flat: list[Any]) -> Array:
     dtype = NUMPY_TYPES[datatype]
     if not flat:
         return np.empty(0, dtype=dtype)

@@ -14,10 +14,14 @@ _log = logging.getLogger(__name__)
 
 
 class Draining:
-    """`active` from SIGTERM on. `seconds`: how long the server goes on listening after that."""
+    """`active` from SIGTERM on, `over` once the server has been told to stop listening.
+
+    `seconds`: how long the server goes on listening after SIGTERM.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.active = False
+        self.over = asyncio.Event()
         self._seconds = seconds
 
     def watch(self) -> None:
@@ -32,6 +36,7 @@ class Draining:
         handler = signal.getsignal(signal.SIGTERM)
 
         def pass_on(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self.over.set)
             if callable(handler):
                 handler(number, frame)
 

@@ -17,7 +17,7 @@ from tests import graphs
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home", max_upload_bytes=4 * 1024**2, max_inference_bytes=1024**2)
+    return Settings(home=tmp_path / "home", max_upload_bytes=4 * 1024**2, max_inference_bytes=1024**2, grpc_port=0)
 
 
 @pytest.fixture

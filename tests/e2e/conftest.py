@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from tests import graphs
+from tests.conftest import free_port
 from tests.e2e.service import Service
+
+#: How long a body may take to come, where a test waits for that.
+BODY_SECONDS = 2
 
 
 def npz(**arrays: object) -> bytes:
@@ -53,3 +57,25 @@ def service(request: pytest.FixtureRequest) -> Service:
     """Octet both ways."""
     running: Service = request.getfixturevalue(request.param)
     return running
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, model_bytes: bytes, dataset_bytes: bytes) -> Iterator[Service]:
+    """`model` with a variant `int8`, `linear` with names of its classes, and `types` with an input of each type.
+
+    Over HTTP and gRPC.
+    """
+    chosen = {"OCTET_INFERENCE_BODY_SECONDS": str(BODY_SECONDS), "OCTET_GRPC_PORT": str(free_port())}
+    service = Service(tmp_path_factory.mktemp("served") / "home", chosen)
+    service.start()
+    try:
+        service.upload_dataset(dataset_bytes)
+        service.upload_model(model_bytes)
+        service.upload_model(
+            graphs.linear_classifier().SerializeToString(), name="linear", labels='["cat", "dog", "eel", "fox"]'
+        )
+        service.upload_model(graphs.all_datatypes().SerializeToString(), name="types")
+        assert service.finished(service.submit(method="int8", dataset="samples"))["state"] == "succeeded"
+        yield service
+    finally:
+        service.stop()

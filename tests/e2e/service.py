@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 #: Leases and sweeps short enough for a test to wait for.
 QUICK = {"OCTET_JOB_LEASE_SECONDS": "2", "OCTET_SWEEP_SECONDS": "0.3", "OCTET_LOG_LEVEL": "info"}
+#: Several services run at once, so only those whose test names a port serve gRPC.
+WITHOUT_GRPC = {"OCTET_GRPC_PORT": "0"}
 
 
 def eventually(check: Callable[[], T | None], *, seconds: float = 60, what: str = "it") -> T:
@@ -87,7 +89,8 @@ class Service:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=60)
-        self.environment = QUICK | {"OCTET_HOME": str(home)} | dict(environment or {})
+        self.environment = QUICK | WITHOUT_GRPC | {"OCTET_HOME": str(home)} | dict(environment or {})
+        self.grpc_port = int(self.environment["OCTET_GRPC_PORT"])
         self.processes: dict[str, Process] = {}
         self._apart = apart
 

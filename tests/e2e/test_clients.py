@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,58 +14,16 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from tests import graphs
-from tests.conftest import missing
+from tests.e2e.clients import IMAGE, ROWS, TYPED, InLoop, perf_analyzer_measures, refused
+from tests.e2e.conftest import BODY_SECONDS
 from tests.e2e.service import Service
-
-IMAGE = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
-ROWS = np.linspace(-1, 1, 32, dtype=np.float32).reshape(2, 16)
-BODY_SECONDS = 2
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, model_bytes: bytes, dataset_bytes: bytes) -> Iterator[Service]:
-    """`model` with a variant `int8`, `linear` with names of its classes, and `types` with an input of each type."""
-    service = Service(tmp_path_factory.mktemp("served") / "home", {"OCTET_INFERENCE_BODY_SECONDS": str(BODY_SECONDS)})
-    service.start()
-    try:
-        service.upload_dataset(dataset_bytes)
-        service.upload_model(model_bytes)
-        service.upload_model(
-            graphs.linear_classifier().SerializeToString(), name="linear", labels='["cat", "dog", "eel", "fox"]'
-        )
-        service.upload_model(graphs.all_datatypes().SerializeToString(), name="types")
-        assert service.finished(service.submit(method="int8", dataset="samples"))["state"] == "succeeded"
-        yield service
-    finally:
-        service.stop()
-
-
-class InLoop:
-    """The asyncio client with the face of the other one: each call runs to its end."""
-
-    def __init__(self, url: str) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.client = self.loop.run_until_complete(self._opened(url))
-
-    async def _opened(self, url: str) -> Any:
-        return triton_aio.InferenceServerClient(url)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            return self.loop.run_until_complete(getattr(self.client, name)(*arguments, **named))
-
-        return call
-
-    def close(self) -> None:
-        self.loop.run_until_complete(self.client.close())
-        self.loop.close()
 
 
 @pytest.fixture(params=["sync", "aio"])
 def client(request: pytest.FixtureRequest, served: Service) -> Iterator[Any]:
     url = f"127.0.0.1:{served.port}"
-    client: Any = InLoop(url) if request.param == "aio" else triton.InferenceServerClient(url)
+    aio = request.param == "aio"
+    client: Any = InLoop(lambda: triton_aio.InferenceServerClient(url)) if aio else triton.InferenceServerClient(url)
     yield client
     client.close()
 
@@ -88,22 +44,6 @@ def rows(*, binary: bool = True) -> triton.InferInput:
 
 def output(name: str, **wanted: Any) -> triton.InferRequestedOutput:
     return triton.InferRequestedOutput(name, **wanted)
-
-
-def strings(*values: bytes) -> np.ndarray:  # type: ignore[type-arg]
-    return np.array(values, dtype=np.object_)
-
-
-#: An array for each input of `types`.
-TYPED = {
-    "bool": np.array([True, False]),
-    **{name: np.array([0, np.iinfo(name).max], name) for name in ("uint8", "uint16", "uint32", "uint64")},
-    **{name: np.array([np.iinfo(name).min, 7], name) for name in ("int8", "int16", "int32", "int64")},
-    "fp16": np.array([0.5, -65504], np.float16),
-    "fp32": np.array([0.1, -1e30], np.float32),
-    "fp64": np.array([0.1, 1e300], np.float64),
-    "bytes": strings("Straße".encode(), b""),
-}
 
 
 def typed_inputs(*, binary: bool) -> list[triton.InferInput]:
@@ -393,31 +333,25 @@ def test_settings_are_read_and_kept(client: Any, served: Service) -> None:
 # What it refuses
 
 
-def refused(status: int, words: str, call: Callable[[], Any]) -> None:
-    with pytest.raises(InferenceServerException, match=words) as caught:
-        call()
-    assert caught.value.status() in {str(status), None}
-
-
 def test_errors_are_read(client: Any) -> None:
     def infer(*inputs: triton.InferInput, model: str = "linear", **options: Any) -> Callable[[], Any]:
         return lambda: client.infer(model, list(inputs), **options)
 
-    refused(404, "Request for unknown model", lambda: client.get_model_metadata("nothing"))
-    refused(404, "Request for unknown model", lambda: client.get_model_config("nothing"))
-    refused(404, "Request for unknown model", lambda: client.get_inference_statistics("nothing"))
-    refused(404, "Request for unknown model", infer(rows(), model="nothing"))
-    refused(404, "has no variant '9'", infer(rows(), model_version="9"))
-    refused(400, "unexpected inference input 'image'", infer(image()))
-    refused(400, "is given twice", infer(rows(), rows()))
-    refused(400, "unexpected shape", infer(tensor("x", ROWS[:, :4], "FP32")))
-    refused(400, "unexpected datatype FP64", infer(tensor("x", ROWS.astype(np.float64), "FP64")))
-    refused(400, "unexpected inference output 'z'", infer(rows(), outputs=[output("z")]))
-    refused(400, "is asked for twice", infer(rows(), outputs=[output("logits"), output("logits")]))
-    refused(400, "FP16, which has no JSON form", infer(*typed_inputs(binary=True), model="types", outputs=[
+    refused("404", "Request for unknown model", lambda: client.get_model_metadata("nothing"))
+    refused("404", "Request for unknown model", lambda: client.get_model_config("nothing"))
+    refused("404", "Request for unknown model", lambda: client.get_inference_statistics("nothing"))
+    refused("404", "Request for unknown model", infer(rows(), model="nothing"))
+    refused("404", "has no variant '9'", infer(rows(), model_version="9"))
+    refused("400", "unexpected inference input 'image'", infer(image()))
+    refused("400", "is given twice", infer(rows(), rows()))
+    refused("400", "unexpected shape", infer(tensor("x", ROWS[:, :4], "FP32")))
+    refused("400", "unexpected datatype FP64", infer(tensor("x", ROWS.astype(np.float64), "FP64")))
+    refused("400", "unexpected inference output 'z'", infer(rows(), outputs=[output("z")]))
+    refused("400", "is asked for twice", infer(rows(), outputs=[output("logits"), output("logits")]))
+    refused("400", "FP16, which has no JSON form", infer(*typed_inputs(binary=True), model="types", outputs=[
         output("out_fp16", binary_data=False)]))  # fmt: skip
     unset = triton.InferInput("x", [2, 16], "FP32")
-    refused(400, "neither 'data' nor 'binary_data_size'", infer(unset))
+    refused("400", "neither 'data' nor 'binary_data_size'", infer(unset))
 
 
 def test_shared_memory_is_not_offered(client: Any) -> None:
@@ -429,27 +363,20 @@ def test_shared_memory_is_not_offered(client: Any) -> None:
         client.unregister_system_shared_memory,
         lambda: client.unregister_cuda_shared_memory("r"),
     ):
-        refused(501, "shared memory is not offered", call)
+        refused("501", "shared memory is not offered", call)
     shared = triton.InferInput("x", [2, 16], "FP32")
     shared.set_shared_memory("r", 128)
-    refused(501, "shared memory", lambda: client.infer("linear", [shared]))
+    refused("501", "shared memory", lambda: client.infer("linear", [shared]))
     into = output("logits")
     into.set_shared_memory("r", 128)
-    refused(501, "shared memory", lambda: client.infer("linear", [rows()], outputs=[into]))
+    refused("501", "shared memory", lambda: client.infer("linear", [rows()], outputs=[into]))
 
 
 @pytest.mark.parametrize(
     "options", [[], ["-a"], ["--input-tensor-format", "json", "--output-tensor-format", "json"]], ids=str
 )
 def test_perf_analyzer_measures_without_an_error(served: Service, options: list[str]) -> None:
-    if shutil.which("perf_analyzer") is None:
-        missing("perf_analyzer")
-    command = ["perf_analyzer", "-u", f"127.0.0.1:{served.port}", "-i", "http", "-m", "linear", "--shape", "x:1,16"]
-    measure = ["--concurrency-range", "1:8", "-p", "400", "-r", "4", "-s", "90"]
-    ended = subprocess.run([*command, *measure, *options], capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "Successful request count" in ended.stdout  # the server's own statistics, read and believed
-    assert "failed" not in ended.stdout.lower()
+    perf_analyzer_measures("http", served.port, options)
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(served: Service) -> None:

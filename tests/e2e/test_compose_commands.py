@@ -20,7 +20,7 @@ class Composed:
     """Runs a service's command or health check; hosts, the port and the home are the test's, all else the file's."""
 
     def __init__(self, folder: Path, postgresql_url: str, redis_url: str) -> None:
-        self.port = free_port()
+        self.port, self.grpc_port = free_port(), free_port()
         self._folder = folder
         self._replace = {
             "postgresql://octet:octet@postgres:5432/octet": postgresql_url,
@@ -28,6 +28,7 @@ class Composed:
             "/var/lib/octet": str(folder / "home"),
             "0.0.0.0": "127.0.0.1",
             "8000": str(self.port),
+            "8001": str(self.grpc_port),
         }
         self.running: list[Process] = []
 

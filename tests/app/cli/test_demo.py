@@ -3,7 +3,7 @@
 import importlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,17 +93,17 @@ def test_a_demo_without_its_examples_says_where_they_were_looked_for(
         demo._examples()
 
 
-def started(monkeypatch: pytest.MonkeyPatch, *arguments: str, port_is_free: bool) -> tuple[Result, list[int]]:
-    """The result of `octet demo` up to the start of its service, and the ports that it was to listen on."""
+def started(monkeypatch: pytest.MonkeyPatch, *arguments: str, taken: Collection[int]) -> tuple[Result, list[int]]:
+    """The result of `octet demo` up to the start of its service, and the ports, of HTTP and gRPC, given to that."""
     ports: list[int] = []
 
     @contextmanager
-    def start(*, home: Path, host: str, port: int, log: Path) -> Iterator[object]:
-        ports.append(port)
+    def start(*, home: Path, host: str, port: int, grpc_port: int, log: Path) -> Iterator[object]:
+        ports.extend((port, grpc_port))
         yield object()
 
     monkeypatch.setattr(demo, "start_service", start)
-    monkeypatch.setattr(demo, "is_free", lambda host, port: port_is_free)
+    monkeypatch.setattr(demo, "is_free", lambda host, port: port not in taken)
     monkeypatch.setattr(demo, "_show", lambda service, examples, *, leave: 0 if leave else 3)
     return CliRunner().invoke(cli.app, ["demo", *arguments]), ports
 
@@ -112,8 +112,8 @@ def test_a_taken_port_is_changed_for_a_free_one_and_said_so(
     monkeypatch: pytest.MonkeyPatch, output: io.StringIO, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("OCTET_PORT", "8123")
-    done, ports = started(monkeypatch, "--exit", "--home", str(tmp_path), port_is_free=False)
-    assert (done.exit_code, ports) == (0, [0])
+    done, ports = started(monkeypatch, "--exit", "--home", str(tmp_path), taken={8123})
+    assert (done.exit_code, ports) == (0, [0, 0])
     assert "Port 8123 is taken" in output.getvalue()
 
 
@@ -121,13 +121,21 @@ def test_a_free_port_is_kept_and_the_end_of_the_service_is_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, output: io.StringIO, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("OCTET_PORT", "8123")
-    done, ports = started(monkeypatch, "--home", str(tmp_path), port_is_free=True)
-    assert (done.exit_code, ports) == (3, [8123])
+    done, ports = started(monkeypatch, "--home", str(tmp_path), taken=())
+    assert (done.exit_code, ports) == (3, [8123, 8001])
     assert output.getvalue() == ""
+
+
+def test_without_a_free_port_for_grpc_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, output: io.StringIO, tmp_path: Path
+) -> None:
+    done, ports = started(monkeypatch, "--home", str(tmp_path), taken={8001})
+    assert (done.exit_code, ports) == (3, [8000, 0])
+    assert "Port 8001 is taken: nothing is served over gRPC" in output.getvalue()
 
 
 def test_a_port_that_was_asked_for_is_not_changed(
     monkeypatch: pytest.MonkeyPatch, output: io.StringIO, tmp_path: Path
 ) -> None:
-    _, ports = started(monkeypatch, "--port", "8124", "--home", str(tmp_path), port_is_free=False)
-    assert ports == [8124]
+    _, ports = started(monkeypatch, "--port", "8124", "--home", str(tmp_path), taken={8124})
+    assert ports == [8124, 8001]

@@ -39,7 +39,7 @@ TYPED = [
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """`linear`: x FP32[-1,16]; `types`: an input of each datatype; `tokens`: ids and mask INT64[-1,-1]."""
-    settings = Settings(home=tmp_path_factory.mktemp("wrong") / "home", max_inference_bytes=LARGEST)
+    settings = Settings(home=tmp_path_factory.mktemp("wrong") / "home", max_inference_bytes=LARGEST, grpc_port=0)
     settings.make_folders()
     migrations.upgrade(settings.registry_url)
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:

@@ -32,7 +32,9 @@ def test_the_server_hears_of_it_only_after_the_process_said_that_it_leaves() -> 
             while not draining.active:
                 await asyncio.sleep(0)
             assert not handled.heard.is_set()
+            assert not draining.over.is_set()
             await asyncio.wait_for(handled.heard.wait(), 30)
+            await asyncio.wait_for(draining.over.wait(), 30)
         finally:
             handled.restore()
 

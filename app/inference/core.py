@@ -1,0 +1,28 @@
+"""What every face of the protocol stands on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.inference.dataplane import DataPlane, InferenceResponse
+from app.inference.recent import Recent
+from app.inference.repository import Repository
+from app.registry import Database
+from app.serving.draining import Draining
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """`server_name` and `log_level` are what clients are told; `threads`: requests computed at once.
+
+    `on_answer` hears of each inference that was answered.
+    """
+
+    dataplane: DataPlane
+    recent: Recent
+    repository: Repository
+    database: Database
+    draining: Draining
+    server_name: str
+    log_level: str
+    threads: int
+    on_answer: Callable[[InferenceResponse], None] | None = None

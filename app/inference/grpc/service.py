@@ -1,0 +1,237 @@
+"""What each call of the gRPC face does; `server` says how they are reached."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from grpc.aio import ServicerContext
+
+from app.errors import CallTooShort, Conflict, DeadlineUnmet, NotFound, Unavailable
+from app.inference import descriptions, fixed_settings
+from app.inference.core import Core
+from app.inference.dataplane import InferenceRequest, InferenceResponse, Served, check_loaded, checked
+from app.inference.grpc import messages
+from app.inference.grpc.schema import METHODS
+from app.inference.grpc.statuses import status_of
+from app.inference.parameters import check_loaded_as_is, checked_parameters, flag
+from app.inference.timing import server_timing
+
+#: Up to this size, making an answer takes less time than having a thread do it.
+_RENDERED_AT_ONCE_BYTES = 16_384
+#: Requests of one stream that are taken before the first of them is answered.
+_STREAM_AHEAD = 64
+#: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
+_CONTROL_THREADS = 4
+
+_Request = METHODS["ModelInfer"].request
+_StreamResponse = METHODS["ModelStreamInfer"].response
+
+Context = ServicerContext[bytes, bytes]
+#: A request's message.
+Message = Any
+#: The fields of an answer's message.
+Fields = dict[str, Any]
+T = TypeVar("T")
+
+
+class Service:
+    """A method for each call, named after it. Work that blocks runs in threads, inference in at most `core.threads`."""
+
+    def __init__(self, core: Core) -> None:
+        self._dataplane = core.dataplane
+        self._recent = core.recent
+        self._repository = core.repository
+        self._database = core.database
+        self._draining = core.draining
+        self._on_answer = core.on_answer
+        self._name = core.server_name
+        self._logging = fixed_settings.logging_settings(core.log_level)
+        self._inference = CapacityLimiter(core.threads)
+        self._control = CapacityLimiter(_CONTROL_THREADS)
+        self._reading: set[asyncio.Task[None]] = set()
+
+    # The server
+
+    async def server_live(self, _: Message) -> Fields:
+        return {"live": True}
+
+    async def server_ready(self, _: Message) -> Fields:
+        return {"ready": not self._draining.active and await to_thread.run_sync(self._database.reachable)}
+
+    async def server_metadata(self, _: Message) -> Fields:
+        return descriptions.server(self._name)
+
+    async def log_settings(self, request: Message) -> Fields:
+        wanted = {name: _setting(value) for name, value in request.settings.items()}
+        fixed_settings.check_unchanged(self._logging, wanted)
+        return {"settings": {name: _as_setting(value) for name, value in self._logging.items()}}
+
+    async def trace_setting(self, request: Message) -> Fields:
+        if request.model_name:
+            await to_thread.run_sync(self._dataplane.resolve, request.model_name)
+        wanted = {name: _trace_value(name, list(value.value)) for name, value in request.settings.items()}
+        fixed_settings.check_unchanged(fixed_settings.TRACE, wanted)
+        return {
+            "settings": {
+                name: {"value": value if isinstance(value, list) else [value]}
+                for name, value in fixed_settings.TRACE.items()
+            }
+        }
+
+    # Models
+
+    async def model_ready(self, request: Message) -> Fields:
+        """False, and no error, for what does not exist or may not serve."""
+        try:
+            check_loaded(await self._named(request))
+        except (NotFound, Conflict, Unavailable):
+            return {"ready": False}
+        return {"ready": True}
+
+    async def model_metadata(self, request: Message) -> Fields:
+        return descriptions.metadata(await self._named(request))
+
+    async def model_config(self, request: Message) -> Fields:
+        return {"config": descriptions.config(await self._named(request))}
+
+    async def model_statistics(self, request: Message) -> Fields:
+        which = (request.name or None, request.version or None)
+        counted = await to_thread.run_sync(self._dataplane.statistics, *which)
+        return {"model_stats": [descriptions.statistics(each) for each in counted]}
+
+    async def _named(self, request: Message) -> Served:
+        return await to_thread.run_sync(self._dataplane.resolve, request.name, request.version or None)
+
+    # The repository
+
+    async def repository_index(self, request: Message) -> Fields:
+        rows = await to_thread.run_sync(self._repository.index)
+        return {"models": [row for row in rows if not request.ready or row["state"] == "READY"]}
+
+    async def repository_model_load(self, request: Message) -> Fields:
+        check_loaded_as_is(_repository_parameters(request))
+        await self._controlled(self._repository.load, request.model_name)
+        return {}
+
+    async def repository_model_unload(self, request: Message) -> Fields:
+        # No model here depends on another, so both values mean the same.
+        flag("unload_dependents", _repository_parameters(request))
+        await self._controlled(self._repository.unload, request.model_name)
+        return {}
+
+    async def _controlled(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await to_thread.run_sync(partial(work, *arguments), limiter=self._control)
+
+    # Inference
+
+    async def model_infer(self, raw: bytes, context: Context) -> bytes:
+        """A `ModelInferResponse`; whose answer it is, and where the time went, is in the trailing metadata."""
+        response = await self._answered(_Request.FromString(raw), len(raw), context)
+        timing = (("server-timing", server_timing(response.timing)),) if response.timing is not None else ()
+        context.set_trailing_metadata((("x-model-variant", response.served.label), *timing))
+        serialized: bytes = (await self._rendered(response)).SerializeToString()
+        return serialized
+
+    async def model_stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        """One `ModelStreamInferResponse` for each request, in their order; those that can run meanwhile do."""
+        answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
+        room = asyncio.Semaphore(_STREAM_AHEAD)
+        async with asyncio.TaskGroup() as group:
+
+            async def read() -> None:
+                try:
+                    await room.acquire()
+                    async for raw in requests:
+                        answers.put_nowait(group.create_task(self._streamed(raw, context)))
+                        await room.acquire()
+                finally:
+                    answers.put_nowait(None)
+
+            reading = group.create_task(read())
+            self._reading.add(reading)
+            reading.add_done_callback(self._reading.discard)
+            while (answer := await answers.get()) is not None:
+                await context.write(await answer)
+                room.release()
+        if reading.cancelled():
+            raise Unavailable("the server is shutting down; all requests that it had taken are answered")
+
+    def end_streams(self) -> None:
+        """Have streams answer what they have taken, and take no more: by themselves they may last for ever."""
+        for reading in list(self._reading):
+            reading.cancel()
+
+    async def _streamed(self, raw: bytes, context: Context) -> bytes:
+        """The answer, or what went wrong, which ends no stream."""
+        request = _Request()
+        try:
+            request = _Request.FromString(raw)
+            response = await self._answered(request, len(raw), context)
+            answer = _StreamResponse(infer_response=await self._rendered(response, is_end=True))
+        except Exception as error:  # noqa: BLE001 - told to who asked, and logged where it is a defect
+            _, detail = status_of("ModelStreamInfer", error)
+            answer = _StreamResponse(error_message=detail, infer_response={"id": request.id})
+        serialized: bytes = answer.SerializeToString()
+        return serialized
+
+    async def _answered(self, message: Message, size: int, context: Context) -> InferenceResponse:
+        named = (message.model_name, message.model_version or None)
+        served = self._recent.remembered(*named)
+        if served is None:
+            served = await to_thread.run_sync(self._recent.resolve, *named, limiter=self._inference)
+        if messages.parses_at_once(message, size):
+            request = messages.parse(message)
+        else:
+            request = await to_thread.run_sync(messages.parse, message, limiter=self._inference)
+        return await self._within_call(served, request, context.time_remaining())
+
+    async def _within_call(self, served: Served, request: InferenceRequest, left_s: float | None) -> InferenceResponse:
+        """The answer, asked for within the request's own timeout or what is left of the call: the sooner of the two."""
+        if left_s is None:
+            return await self._computed(served, request)
+        left_us = max(1, int(left_s * 1e6))
+        if request.timeout_us and request.timeout_us <= left_us:
+            return await self._computed(served, request)
+        try:
+            return await self._computed(served, replace(request, timeout_us=left_us))
+        except DeadlineUnmet as error:
+            raise CallTooShort(served.model) from error
+
+    async def _computed(self, served: Served, request: InferenceRequest) -> InferenceResponse:
+        asked = checked(served, request)
+        response = self._dataplane.infer_at_once(asked) or await self._dataplane.infer(asked)
+        if self._on_answer is not None:
+            self._on_answer(response)
+        return response
+
+    async def _rendered(self, response: InferenceResponse, *, is_end: bool = False) -> Message:
+        render = partial(messages.render, response, is_end=is_end)
+        if sum(output.array.nbytes for output in response.outputs) <= _RENDERED_AT_ONCE_BYTES:
+            return render()
+        return await to_thread.run_sync(render, limiter=self._inference)
+
+
+def _repository_parameters(request: Message) -> dict[str, Any]:
+    return checked_parameters("the request", {"parameters": messages.plain(request.parameters)})
+
+
+def _setting(value: Any) -> bool | int | str | None:
+    choice = value.WhichOneof("parameter_choice")
+    return None if choice is None else getattr(value, choice)
+
+
+def _as_setting(value: bool | int | str) -> Fields:
+    kind = "bool" if isinstance(value, bool) else "uint32" if isinstance(value, int) else "string"
+    return {f"{kind}_param": value}
+
+
+def _trace_value(name: str, values: list[str]) -> list[str] | str | None:
+    """Every setting of traces comes as a list; of most, only one value makes sense."""
+    if not values:
+        return None
+    if isinstance(fixed_settings.TRACE.get(name), list) or len(values) > 1:
+        return values
+    return values[0]
