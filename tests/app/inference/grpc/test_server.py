@@ -278,7 +278,8 @@ def test_the_end_waits_for_what_runs_and_takes_no_more() -> None:
             stop.set()
             await until(lambda: not listens(port))
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as late:
-                assert await code_of(infer(late, message(3))) == StatusCode.UNAVAILABLE
+                # The port is closed, or grpc drops a connection that it took in that moment.
+                assert await code_of(infer(late, message(3))) in {StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
             assert not serving.done()
             held.go.set()
             assert METHODS["ModelInfer"].response.FromString(await unary).id == "1"
