@@ -14,7 +14,6 @@ left out, and the reason given.
 import argparse
 import json
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from contest.contenders import OCTET, PEERS, Peer, Row
 from contest.floor import Floor
 from contest.load import Turn, drive
 from contest.octet import Octet
+from contest.ports import free_port
 from contest.processes import Absent, Server
 from contest.results import Measurement, Results, Spread
 
@@ -165,21 +165,6 @@ def senders_own(cores: Collection[int], concurrencies: Sequence[int], scratch: P
         f"concurrency {concurrency}: p50 {turn.percentile_ms(50):.3f} ms, {turn.per_second:.0f} req/s"
         for concurrency, turn in turns.items()
     )
-
-
-def free_port() -> int:
-    """One that is free with the two after it, which some servers take too."""
-    while True:
-        with ExitStack() as stack:
-            first = stack.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                for other in (port + 1, port + 2):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", other))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 def said(what: str) -> None:

@@ -97,10 +97,10 @@ def _of_length(tokens: Array, length: int | None) -> Array:
     return np.ascontiguousarray(np.resize(tokens[:, :used], (1, length)))
 
 
-def mlp(path: Path) -> Path:
-    """64 → 64 → 10 with a ReLU between: so little to compute that all time is the server's."""
+def mlp(path: Path, hidden: int = 64) -> Path:
+    """64 → hidden → 10 with a ReLU between; with 64, so little to compute that all time is the server's."""
     random = np.random.default_rng(0)
-    shapes = {"w1": (64, 64), "b1": (64,), "w2": (64, 10), "b2": (10,)}
+    shapes = {"w1": (64, hidden), "b1": (hidden,), "w2": (hidden, 10), "b2": (10,)}
     weights = [
         numpy_helper.from_array((random.standard_normal(shape) / 8).astype(np.float32), name)
         for name, shape in shapes.items()

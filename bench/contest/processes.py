@@ -106,14 +106,6 @@ class Server:
         self._known = {process for process in self._known if process.is_running()}
         return set(self._known)
 
-    def find(self, word: str) -> psutil.Process:
-        """The process that has `word` among its arguments."""
-        for process in self.family():
-            with suppress(psutil.NoSuchProcess):
-                if word in process.cmdline():
-                    return process
-        raise Absent(f"it has no process '{word}': {self.last_words()}")
-
     def last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
         return " | ".join(lines[-4:])[-600:]
