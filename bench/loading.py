@@ -11,7 +11,9 @@ The gateway is a process of its own on cores of its own; the requests come from 
 import argparse
 import http.client
 import os
+import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -219,6 +221,7 @@ def main() -> None:
     given = arguments.parse_args()
     parts = given.parts.split(",")
 
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     cores = sorted(os.sched_getaffinity(0))
     server_cores = frozenset(cores[: given.server_cores or max(1, len(cores) - 1)])
     os.sched_setaffinity(0, set(cores) - server_cores or {cores[-1]})

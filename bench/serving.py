@@ -14,6 +14,7 @@ left out, and the reason given.
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -93,10 +94,7 @@ class Contest:
             there = [octet] if "octet" in plan.contenders else []
             for name in plan.contenders:
                 if name in PEERS and name not in self.absent:
-                    contestant = self._start(PEERS[name], cases[0], folder)
-                    if contestant is not None:
-                        stack.callback(contestant.server.stop)
-                        there.append(contestant)
+                    there += self._started(PEERS[name], cases[0], folder, stack)
             for round in range(plan.rounds):
                 said(f"{source.title}: round {round + 1} of {plan.rounds}")
                 # Nobody always comes after the same neighbour.
@@ -106,19 +104,21 @@ class Contest:
                         self._turns(case, concurrency, round, order, floor)
         octet.server.resume()
 
-    def _start(self, peer: Peer, case: Case, folder: Path) -> Contestant | None:
+    def _started(self, peer: Peer, case: Case, folder: Path, stack: ExitStack) -> list[Contestant]:
+        """The peer, halted until its turn and ended with `stack`; nothing where it cannot take part."""
         port = free_port()
         try:
             peer.install(self._plan.cache)
             log = self._plan.scratch / f"{peer.name}.log"
             server = peer.server(self._plan.cache, folder, port, self._plan.server_cores, case, log)
+            stack.callback(server.stop)
             server.start()
         except Absent as error:
             self.absent[peer.name] = f"{error}" + (f" ({peer.hint})" if peer.hint else "")
             said(f"{peer.name} is left out: {self.absent[peer.name]}")
-            return None
+            return []
         server.pause()
-        return Contestant(server, port, (peer.row,))
+        return [Contestant(server, port, (peer.row,))]
 
     def _turns(self, case: Case, concurrency: int, round: int, order: Sequence[Contestant], floor: Floor) -> None:
         bare = floor.turn(case, self._plan.seconds)
@@ -187,6 +187,8 @@ def main() -> None:
     if unknown:
         arguments.error(f"no contender is named {', '.join(sorted(unknown))}; there are octet, {', '.join(PEERS)}")
 
+    # Whoever ends this program ends the servers too, which are halted most of the time.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     cores = sorted(os.sched_getaffinity(0))
     server_cores = frozenset(cores[: given.server_cores])
     rest = set(cores) - server_cores or {cores[-1]}
@@ -212,10 +214,14 @@ def main() -> None:
         own = senders_own(server_cores, plan.concurrencies, plan.scratch)
         print(f"The sender with a server that does nothing: {own}", flush=True)
         contest = Contest(plan)
-        results = contest.run()
+        try:
+            results = contest.run()
+        except Absent as error:
+            sys.exit(f"Octet: {error}")
     conclude(results, contest.absent)
     if given.json is not None:
-        given.json.write_text(json.dumps([asdict(each) for each in results.measurements], indent=1))
+        figures = {"cpu": asdict(cpu), "turns": [asdict(each) for each in results.measurements]}
+        given.json.write_text(json.dumps(figures, indent=1))
 
 
 def conclude(results: Results, absent: dict[str, str]) -> None:
@@ -223,7 +229,7 @@ def conclude(results: Results, absent: dict[str, str]) -> None:
     python = [peer.row.title for peer in PEERS.values() if peer.python]
     for target in targets.targets(results, python):
         print(target)
-    for line in targets.errors(results):
+    for line in [*targets.errors(results), *targets.disturbances(results)]:
         print(line)
     for name, reason in absent.items():
         print(f"- {name} was left out: {reason}")

@@ -81,13 +81,15 @@ class Peer:
         binaries = cache / self.name / "bin"
         first, *rest = shlex.split(self.command.format(port=port, folder=models, cores=len(cores)))
         exchanges = self.row.exchanges(case)
-        variables = {name: value.format(folder=models, home=log.parent) for name, value in self.environment.items()}
+        home = log.with_suffix("")
+        home.mkdir(exist_ok=True)
+        variables = {name: value.format(folder=models, home=home) for name, value in self.environment.items()}
         return Server(
             [str(binaries / first), *rest],
             cores=cores,
             log=log,
             probe=lambda: answers(port, exchanges),
-            environment=variables | {"PYTHONPATH": str(_PEERS)},
+            environment=variables | {"PYTHONPATH": str(_PEERS), "TMPDIR": str(home)},
             folder=_PEERS,
         )
 
@@ -117,14 +119,14 @@ PEERS = {
             ("bentoml==1.4.40",),
             "bentoml serve serve_bentoml:Models --host 127.0.0.1 --port {port} --api-workers {cores}",
             Row("BentoML", wire.stacked_lists, "/{model}"),
-            environment={"MODELS": "{folder}", "BENTOML_HOME": "{home}/bentoml", "BENTOML_DO_NOT_TRACK": "True"},
+            environment={"MODELS": "{folder}", "BENTOML_HOME": "{home}", "BENTOML_DO_NOT_TRACK": "True"},
         ),
         Peer(
             "ray",
             ("ray[serve]==2.60.0",),
             "python serve_ray.py {port} {folder} {cores}",
             Row("Ray Serve", wire.raw, "/{model}"),
-            environment={"RAY_USAGE_STATS_ENABLED": "0"},
+            environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "{home}"},
         ),
         Peer(
             "triton",
@@ -132,7 +134,7 @@ PEERS = {
             "python serve_triton.py {port} {folder} {cores}",
             Row("Triton, Python backend", wire.oip_binary, "/v2/models/{model}/infer"),
             # The wheel's backend takes the shared library of this Python from where it finds it first.
-            environment={"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))},
+            environment={"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR")), "PYTRITON_HOME": "{home}"},
             python=False,
             hint="its server needs the shared library of this very Python (Debian: libpython3.11)",
         ),

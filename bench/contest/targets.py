@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from contest.results import Results
+from contest.results import Results, Spread
 
 OCTET, TRITON = "Octet", "Triton, Python backend"
 
@@ -11,6 +11,9 @@ ABOVE_FLOOR_MS = 0.5
 SHARE_OF_FLOOR = 0.9
 #: Below this, what a server adds cannot but be more than the rest of the share.
 COMPUTES_FROM_MS = 2.0
+#: The floor does the same in each round: where it differs by more than this, somebody else used the machine.
+_STEADY = 1.25
+
 LEAD_OF_PYTHON, LEAD_OF_TRITON = 3.0, 1.5
 
 
@@ -57,3 +60,11 @@ def errors(results: Results) -> Iterator[str]:
         if found:
             each, error = found[0]
             yield f"- {contender}: {len(found)} errors, first in {each.case}, concurrency {each.concurrency}: {error}"
+
+
+def disturbances(results: Results) -> Iterator[str]:
+    """A line for each case whose floor was not the same throughout: its figures are to be taken again."""
+    for case in results.distinct(lambda m: m.case):
+        rate = Spread.of(each.floor_per_second for each in results.measurements if each.case == case)
+        if rate.high > _STEADY * rate.low:
+            yield f"- disturbed: {case}: the floor itself did {rate.shown('.0f')} req/s; is the machine busy otherwise?"

@@ -1,7 +1,8 @@
 """BentoML: a service with a batchable endpoint for each model. `MODELS=FOLDER bentoml serve serve_bentoml:Models`
 
 Tensors in JSON, the one form that its server takes for them. A batchable endpoint has one parameter, so inputs of a
-model that has several are stacked in it.
+model that has several are stacked in it. How long it waits for more requests it learns from those before: after many at
+once it lets a lone one wait too, and shorter limits (`max_latency_ms`) have it refuse requests instead.
 """
 
 import os

@@ -13,7 +13,7 @@ from mlserver.codecs import NumpyCodec
 from mlserver.settings import ModelParameters
 from mlserver.types import InferenceRequest, InferenceResponse
 
-#: The shortest wait for company that still finds some; without any wait it would be one request a batch.
+#: A lone request waits for so long too. Without any wait it would be one request a batch.
 BATCH_SECONDS = 0.001
 
 

@@ -3,6 +3,7 @@
 `python serve_triton.py PORT FOLDER CORES`
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -52,4 +53,6 @@ def main(port: int, folder: Path, cores: int) -> None:
 
 
 if __name__ == "__main__":
+    # Without this the server's shared memory and folders would stay.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
     main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
