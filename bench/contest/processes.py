@@ -12,6 +12,7 @@ import psutil
 
 START_SECONDS = 120
 _RESUME_SECONDS = 20
+_STOP_SECONDS = 30
 
 
 class Absent(Exception):
@@ -87,7 +88,7 @@ class Server:
                 process.resume()
         self._popen.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._popen.wait(15)
+            self._popen.wait(_STOP_SECONDS)
         for process in family | self.family():
             with suppress(psutil.NoSuchProcess):
                 process.kill()

@@ -39,7 +39,7 @@ class Measurement:
 
     @property
     def of_floor(self) -> float:
-        return self.per_second / self.floor_per_second
+        return self.per_second / self.floor_per_second if self.floor_per_second else math.nan
 
 
 @dataclass(frozen=True)
