@@ -95,6 +95,8 @@ class Contest:
             for name in plan.contenders:
                 if name in PEERS and name not in self.absent:
                     there += self._started(PEERS[name], cases[0], folder, stack)
+            if not there:
+                raise Absent("no contender could be started")
             for round in range(plan.rounds):
                 said(f"{source.title}: round {round + 1} of {plan.rounds}")
                 # Nobody always comes after the same neighbour.
@@ -123,20 +125,20 @@ class Contest:
     def _turns(self, case: Case, concurrency: int, round: int, order: Sequence[Contestant], floor: Floor) -> None:
         bare = floor.turn(case, self._plan.seconds)
         for contestant in order:
+            failure: str | None = None
             try:
                 contestant.server.resume()
             except Absent as error:
-                for row in contestant.rows:
-                    self._note(case, row, concurrency, round, Turn.failed(str(error)), bare)
-                continue
+                failure = str(error)
             for row in contestant.rows:
                 if row.takes(case):
-                    turn = drive(contestant.port, row.exchanges(case), concurrency, self._plan.seconds)
-                    self._note(case, row, concurrency, round, turn, bare)
+                    turn = Turn.failed(failure) if failure else self._turn(contestant.port, row, case, concurrency)
+                    measured = Measurement.of(case.title, case.model, row.title, concurrency, round, turn, bare)
+                    self._measured.append(measured)
             contestant.server.pause()
 
-    def _note(self, case: Case, row: Row, concurrency: int, round: int, turn: Turn, bare: Turn) -> None:
-        self._measured.append(Measurement.of(case.title, case.model, row.title, concurrency, round, turn, bare))
+    def _turn(self, port: int, row: Row, case: Case, concurrency: int) -> Turn:
+        return drive(port, row.exchanges(case), concurrency, self._plan.seconds)
 
     def _floor(self, case: Case) -> str:
         here = [each for each in self._measured if each.case == case.title]
@@ -217,7 +219,7 @@ def main() -> None:
         try:
             results = contest.run()
         except Absent as error:
-            sys.exit(f"Octet: {error}")
+            sys.exit(str(error))
     conclude(results, contest.absent)
     if given.json is not None:
         figures = {"cpu": asdict(cpu), "turns": [asdict(each) for each in results.measurements]}

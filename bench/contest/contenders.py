@@ -71,7 +71,8 @@ class Peer:
             try:
                 subprocess.run(command, check=True, capture_output=True, text=True, timeout=_INSTALL_SECONDS)
             except subprocess.CalledProcessError as error:
-                raise Absent(f"not installed: {' '.join(error.stderr.split())[-400:]}") from error
+                lines = [line for line in error.stderr.splitlines() if "ERROR" in line] or error.stderr.splitlines()
+                raise Absent(f"not installed: {' '.join(lines)[-400:]}") from error
             except subprocess.TimeoutExpired as error:
                 raise Absent(f"not installed within {_INSTALL_SECONDS} s") from error
         stamp.write_text("\n".join(wanted))

@@ -60,8 +60,10 @@ class Server:
                 preexec_fn=partial(os.sched_setaffinity, 0, self._cores),
             )
         if not self._answers(START_SECONDS):
+            code = self._popen.poll()
             self.stop()
-            raise Absent(f"it did not answer within {START_SECONDS} s: {self.last_words()}")
+            what = f"did not answer within {START_SECONDS} s" if code is None else f"ended with code {code}"
+            raise Absent(f"it {what}: {self.last_words()}")
 
     def pause(self) -> None:
         """Halt all of them: what daemons do in idleness would be taken from whoever has the turn."""
@@ -74,7 +76,7 @@ class Server:
         for process in self.family():
             with suppress(psutil.NoSuchProcess):
                 process.resume()
-        if not self._answers(_RESUME_SECONDS):
+        if self._popen is None or not self._answers(_RESUME_SECONDS):
             self.stop()
             self.start()
 
