@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # `make test EXTRAS=test,qat` tests training too, which takes torch.
 EXTRAS := test
 
-.PHONY: demo test lint bench bench-methods protocol clean
+.PHONY: demo test lint bench bench-methods bench-serving bench-loading protocol clean
 
 demo: $(VENV)/installed
 	$(BIN)/octet demo $(ARGS)
@@ -28,6 +28,14 @@ bench: bench-methods
 # Every method, by whole jobs: qat too, where torch is installed.
 bench-methods: $(VENV)/installed-test
 	$(BIN)/python bench/methods.py $(ARGS)
+
+# Octet beside other model servers, which are installed on demand, each in an environment of its own.
+bench-serving: $(VENV)/installed-test
+	$(BIN)/python bench/serving.py $(ARGS)
+
+# What loading, unloading and ten minutes of requests do to the gateway.
+bench-loading: $(VENV)/installed-test
+	$(BIN)/python bench/loading.py $(ARGS)
 
 # After a change of the .proto file: what is served is read from what this makes of it.
 PROTOCOL := app/inference/grpc

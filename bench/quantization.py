@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from methods import Pair, default_pairs, shown, spearman
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -37,6 +36,7 @@ from app.engines.cpu import this_cpu, usable_cores
 from app.intake.artifacts import Limits
 from app.intake.dataset import check_dataset
 from app.intake.dataset_file import Samples, open_dataset
+from methods import Pair, default_pairs, shown, spearman
 from worker import onnx_files
 from worker.evaluation.heldout import Comparison, compare
 from worker.evaluation.latency import speedup_interval
