@@ -2,8 +2,8 @@
 
 import logging
 import logging.config
+import random
 import re
-import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -24,7 +24,7 @@ def request_id_in(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == _HEADER and _NAME.fullmatch(value):
             return value.decode()
-    return secrets.token_hex(8)
+    return f"{random.getrandbits(64):016x}"
 
 
 class _WithRequest(logging.Filter):

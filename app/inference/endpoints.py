@@ -20,7 +20,7 @@ from app.inference.parameters import check_loaded_as_is, checked_parameters, fla
 from app.inference.responses import JsonResponse, PiecesResponse
 from app.inference.timing import server_timing
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
+_HEADER_LENGTH = b"inference-header-content-length"
 
 #: Bodies of everything but inference.
 _SMALL_BYTES = 65_536
@@ -132,18 +132,19 @@ class Endpoints:
     # Inference
 
     async def infer(self, request: Request) -> Response:
+        headers = Headers(request)
         try:
-            encoding = compression.checked_encoding(request.headers.get("Content-Encoding"))
+            encoding = compression.checked_encoding(headers.get(b"content-encoding"))
         except Unsupported as error:
             # Of an error with a cause, the cause alone would be answered, without this header.
             raise HTTPException(501, error.detail, {"Accept-Encoding": ", ".join(compression.ENCODINGS)}) from None
         content = await body.received(request, max_bytes=self._limits.max_bytes, seconds=self._limits.body_seconds)
-        length = request.headers.get(HEADER_LENGTH)
+        length = headers.get(_HEADER_LENGTH)
         known = self._recent.remembered(*_named(request))
         if known is not None and encoding is None and messages.parses_at_once(content, length, known.inputs):
             served, parsed = known, messages.parse(content, length, known.inputs)
         else:
-            parse = partial(self._parsed, request, content, encoding)
+            parse = partial(self._parsed, request, content, encoding, length)
             served, parsed = await to_thread.run_sync(parse, limiter=self._inference)
         asked = checked(served, parsed)
         response = self._dataplane.infer_at_once(asked) or await unless_gone(request, self._dataplane.infer(asked))
@@ -151,15 +152,18 @@ class Endpoints:
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
         if self._on_answer is not None:
             self._on_answer(response)
-        if sum(output.array.nbytes for output in response.outputs) <= _RENDERED_AT_ONCE_BYTES:
-            return rendered(request, response)
-        return await to_thread.run_sync(rendered, request, response, limiter=self._inference)
+        wished = compression.accepted(headers.get(b"accept-encoding"))
+        if _is_rendered_at_once(response, wished):
+            return rendered(response, wished)
+        return await to_thread.run_sync(rendered, response, wished, limiter=self._inference)
 
-    def _parsed(self, request: Request, content: memoryview, encoding: str | None) -> tuple[Served, InferenceRequest]:
+    def _parsed(
+        self, request: Request, content: memoryview, encoding: str | None, length: str | None
+    ) -> tuple[Served, InferenceRequest]:
         served = self._recent.resolve(*_named(request))
         if encoding is not None:
             content = compression.decompressed(content, encoding, self._limits.max_bytes)
-        return served, messages.parse(content, request.headers.get(HEADER_LENGTH), served.inputs)
+        return served, messages.parse(content, length, served.inputs)
 
     async def _optional_object(self, request: Request) -> dict[str, Any]:
         raw = await body.received(request, max_bytes=_SMALL_BYTES, seconds=self._limits.body_seconds)
@@ -174,20 +178,38 @@ class Endpoints:
         return JsonResponse(settings)
 
 
-def rendered(request: Request, response: InferenceResponse) -> Response:
-    """The answer as it is, or compressed where the client asked for that and it makes less of it."""
+class Headers:
+    """A request's headers, found by their lower-case names in one look each."""
+
+    def __init__(self, request: Request) -> None:
+        self._headers = dict(request.scope["headers"])
+
+    def get(self, name: bytes) -> str | None:
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+def _is_rendered_at_once(response: InferenceResponse, encoding: str | None) -> bool:
+    """Whether making the answer takes less time than having a thread do it: binary tensors leave as they lie."""
+    made = (output for output in response.outputs if encoding or not output.binary or output.datatype == "BYTES")
+    return sum(output.array.nbytes for output in made) <= _RENDERED_AT_ONCE_BYTES
+
+
+def rendered(response: InferenceResponse, encoding: str | None) -> Response:
+    """The answer as it is, or in the `encoding` that the client wishes where that makes less of it."""
     pieces, json_length = messages.render(response)
-    headers = {"X-Model-Variant": response.served.label}
-    if json_length is not None:
-        headers[HEADER_LENGTH] = str(json_length)
+    headers = [(b"x-model-variant", response.served.label.encode())]
+    if json_length is None:
+        headers.append((b"content-type", b"application/json"))
+    else:
+        headers.append((b"content-type", b"application/octet-stream"))
+        headers.append((_HEADER_LENGTH, b"%d" % json_length))
     if response.timing is not None:
-        headers["Server-Timing"] = server_timing(response.timing)
-    encoding = compression.accepted(request.headers.get("Accept-Encoding"))
+        headers.append((b"server-timing", server_timing(response.timing).encode()))
     if encoding is not None and compression.pays(pieces):
-        headers["Content-Encoding"] = encoding
+        headers.append((b"content-encoding", encoding.encode()))
         pieces = list(compression.compressed(pieces, encoding))
-    media_type = "application/json" if json_length is None else "application/octet-stream"
-    return PiecesResponse(pieces, headers, media_type)
+    return PiecesResponse(pieces, headers)
 
 
 def _named(request: Request) -> tuple[str, str | None]:

@@ -1,6 +1,6 @@
 """Answers of inference on their way out: JSON, then binary tensors as they lie in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import orjson
 from starlette.responses import Response
@@ -20,15 +20,17 @@ class JsonResponse(Response):
 
 
 class PiecesResponse(Response):
-    """A body in pieces, of known length, handed to the server one by one without being joined."""
+    """A body in pieces, of known length, handed to the server one by one without being joined.
 
-    def __init__(self, pieces: Sequence[Chunk], headers: Mapping[str, str], media_type: str) -> None:
+    `headers` have lower-case names; the length is added to them.
+    """
+
+    def __init__(self, pieces: Sequence[Chunk], headers: list[tuple[bytes, bytes]]) -> None:
         size = sum(len(piece) for piece in pieces)
         self._pieces = [b"".join(pieces)] if size <= _JOINED_BYTES else [piece for piece in pieces if len(piece)]
         self.status_code = 200
         self.background = None
-        self.media_type = media_type
-        self.init_headers({**headers, "Content-Length": str(size)})
+        self.raw_headers = [*headers, (b"content-length", b"%d" % size)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -7,7 +7,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -144,7 +143,7 @@ class Lane:
         """
         pending = Pending(self, work, next(self._numbers), self._clock())
         with self._lock:
-            self._check_welcome(pending)
+            self._check_welcome(work, pending.entered_ns)
             self._line.add(pending)
             starts = self._arrange(pending.entered_ns)
             self._ring_at(pending.deadline_ns)
@@ -159,18 +158,28 @@ class Lane:
         """
         if not self._target.steady or self._limits.delay_ns:
             return None
+        now = self._clock()
         with self._lock:
-            expected_ns = self._pace.expected_ns(work.elements, self._clock())
-        if not 0 < expected_ns < _AT_ONCE_NS:
-            return None
-        with self._seat() as lease:
-            if lease is None:
+            if self._line or self._turn_due or not 0 < self._pace.expected_ns(work.elements, now) < _AT_ONCE_NS:
                 return None
-            pending = Pending(self, work, next(self._numbers), self._clock())
-            with self._lock:
-                self._check_welcome(pending)
-            self._compute([pending], lease.model)
-            return pending.result()
+            self._check_welcome(work, now)
+        if not self._threads.borrow():
+            return None
+        try:
+            lease = self._pool.acquire_loaded(self._target.artifact)
+            return None if lease is None else self._computed_here(work, now, lease)
+        finally:
+            self._threads.give_back()
+
+    def _computed_here(self, work: Work, now_ns: int, lease: Lease) -> Answer:
+        try:
+            (answer,) = self._ran([work], [now_ns], lease.model)
+        except Exception:
+            self._statistics.record_failure(self._target.key, self._clock() - now_ns)
+            raise
+        finally:
+            lease.release()
+        return answer
 
     def forget(self, pending: Pending) -> None:
         """It was cancelled."""
@@ -183,43 +192,27 @@ class Lane:
             left = list(self._everyone())
         self._fail_all(left, Unavailable("the server is stopping"))
 
-    @contextmanager
-    def _seat(self) -> Iterator[Lease | None]:
-        """What it takes to compute here and now; None where others wait, or the model is not loaded."""
-        if not self.idle or not self._threads.borrow():
-            yield None
-            return
-        try:
-            lease = self._pool.acquire_loaded(self._target.artifact)
-            try:
-                yield lease
-            finally:
-                if lease is not None:
-                    lease.release()
-        finally:
-            self._threads.give_back()
-
-    def _check_welcome(self, pending: Pending) -> None:
-        error = self._refusal(pending)
+    def _check_welcome(self, work: Work, now_ns: int) -> None:
+        error = self._refusal(work, now_ns)
         if error is not None:
             self._statistics.record_failure(self._target.key, 0)
             raise error
 
-    def _refusal(self, pending: Pending) -> Unavailable | None:
+    def _refusal(self, work: Work, now_ns: int) -> Unavailable | None:
         waiting = self._line.rows
-        if waiting and waiting + pending.rows > self._limits.waiting_rows:
+        if waiting and waiting + work.rows > self._limits.waiting_rows:
             return QueueFull(self._target.model, waiting)
-        if pending.deadline_ns is not None:
-            now = self._clock()
-            before = self._pace.expected_ns(self._line.elements_before(pending.priority), now) // self._threads.count
-            if self._is_late(pending, now + before):
+        if work.timeout_us is not None:
+            priority = work.priority or DEFAULT_PRIORITY
+            before = self._pace.expected_ns(self._line.elements_before(priority), now_ns) // self._threads.count
+            if self._is_late(work, now_ns + work.timeout_us * 1000, now_ns + before):
                 return DeadlineUnmet(self._target.model)
         return None
 
-    def _is_late(self, pending: Pending, start_ns: int) -> bool:
-        if pending.deadline_ns is None:
+    def _is_late(self, work: Work, deadline_ns: int | None, start_ns: int) -> bool:
+        if deadline_ns is None:
             return False
-        return start_ns + self._pace.expected_ns(pending.elements, start_ns) >= pending.deadline_ns
+        return start_ns + self._pace.expected_ns(work.elements, start_ns) >= deadline_ns
 
     def _arrange(self, now_ns: int) -> bool:
         """Whether a turn is to be asked for now. Where it is too early, sees to it that this is called again."""
@@ -291,7 +284,7 @@ class Lane:
             now = self._clock()
             while not batch and self._line:
                 for pending in self._line.take(self._rows_at_once(now)):
-                    if self._is_late(pending, now):
+                    if self._is_late(pending.work, pending.deadline_ns, now):
                         late.append(pending)
                     elif pending.set_running_or_notify_cancel():
                         batch.append(pending)
@@ -345,7 +338,12 @@ class Lane:
         return None
 
     def _answer(self, batch: list[Pending], model: LoadedModel) -> None:
-        works = [pending.work for pending in batch]
+        answers = self._ran([pending.work for pending in batch], [pending.entered_ns for pending in batch], model)
+        for pending, answer in zip(batch, answers, strict=True):
+            pending.set_result(answer)
+
+    def _ran(self, works: Sequence[Work], entered_ns: Sequence[int], model: LoadedModel) -> list[Answer]:
+        """Run `works` as one batch, and take note of it."""
         start = self._clock()
         feeds = joined(works)
         fed = self._clock()
@@ -358,10 +356,9 @@ class Lane:
         rows = sum(work.rows for work in works)
         with self._lock:
             self._pace.ran(sum(array.size for array in feeds.values()), done - start, done)
-        queues = [start - pending.entered_ns for pending in batch]
+        queues = [start - entered for entered in entered_ns]
         self._statistics.record(self._target.key, rows=rows, queues_ns=queues, compute=compute)
-        for pending, part, queue_ns in zip(batch, parts, queues, strict=True):
-            pending.set_result(Answer(part, Timing(queue_ns, rows, compute)))
+        return [Answer(part, Timing(queue_ns, rows, compute)) for part, queue_ns in zip(parts, queues, strict=True)]
 
     def _split(self, arrays: Sequence[Array], works: Sequence[Work], names: Sequence[str]) -> list[list[Array]]:
         rows = [work.rows for work in works]

@@ -126,7 +126,10 @@ class Statistics:
             tally.infer_spread.add(compute.infer_ns)
             tally.success.add(sum(queues_ns) + compute.total_ns * requests, requests)
             tally.requests.add(compute, requests)
-            tally.batches.setdefault(rows, Compute()).add(compute)
+            batch = tally.batches.get(rows)
+            if batch is None:
+                batch = tally.batches[rows] = Compute()
+            batch.add(compute)
 
     def record_failure(self, key: Key, ns: int) -> None:
         """One request that reached the variant and got no answer from it, after `ns`."""
@@ -139,7 +142,10 @@ class Statistics:
             return merged([self._tallies])
 
     def _tally(self, key: Key) -> Tally:
-        return self._tallies.setdefault(key, Tally())
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = Tally()
+        return tally
 
 
 def merged(all_tallies: Sequence[Mapping[Key, Tally]]) -> dict[Key, Tally]:

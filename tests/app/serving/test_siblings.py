@@ -47,7 +47,7 @@ def test_figures_of_several_processes_are_summed() -> None:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A short path: a socket's name may have 107 characters at most."""
-    with TemporaryDirectory() as name:
+    with TemporaryDirectory(dir="/tmp") as name:
         yield Path(name)
 
 
