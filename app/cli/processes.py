@@ -86,7 +86,9 @@ def gateway_process() -> "ASGIApp":
 
 def _application(settings: Settings) -> "ASGIApp":
     from app.main import create_app
+    from app.serving.memory import keep_freed_blocks
 
+    keep_freed_blocks()
     app = create_app(settings)
     # What is here by now stays. To look through it for garbage again and again holds up requests: by 30 ms each time.
     gc.collect()

@@ -31,15 +31,17 @@ async def _gathered(request: Request, max_bytes: int) -> memoryview:
     first = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body", False) and len(first) <= max_bytes:
         return memoryview(first)  # most bodies come in one piece, and are not copied
-    body = bytearray()
+    pieces: list[bytes] = []
+    size = 0
     while True:
         if message["type"] == "http.disconnect":
             raise Invalid("the client went away before the body ended")
-        body += message.get("body", b"")
-        if len(body) > max_bytes:
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > max_bytes:
             raise _too_large(max_bytes)
         if not message.get("more_body", False):
-            return memoryview(body).toreadonly()
+            return memoryview(b"".join(pieces))
         message = await request.receive()
 
 

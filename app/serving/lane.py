@@ -26,8 +26,10 @@ _log = logging.getLogger(__name__)
 
 # A batch that takes longer than this is worth waking idle threads to share it.
 _SHARED_FROM_NS = 1_000_000
-# A run that takes less than this is over sooner than another thread could begin it.
+# A run that takes less than this is over sooner than another thread could begin it; where only one computes, no other
+# request could be computed meanwhile either.
 _AT_ONCE_NS = 100_000
+_AT_ONCE_ALONE_NS = 250_000
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,9 @@ class Lane:
         if not self._target.steady or self._limits.delay_ns:
             return None
         now = self._clock()
+        longest_ns = _AT_ONCE_NS if self._threads.count > 1 else _AT_ONCE_ALONE_NS
         with self._lock:
-            if self._line or self._turn_due or not 0 < self._pace.expected_ns(work.elements, now) < _AT_ONCE_NS:
+            if self._line or self._turn_due or not 0 < self._pace.expected_ns(work.elements, now) < longest_ns:
                 return None
             self._check_welcome(work, now)
         if not self._threads.borrow():

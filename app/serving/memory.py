@@ -2,9 +2,14 @@
 
 import ctypes
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
+
+_MIB = 1024**2
+# Numbers of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -36,6 +41,18 @@ def _trim() -> Callable[[int], int] | None:
 
 
 _malloc_trim = _trim()
+
+
+def keep_freed_blocks() -> None:
+    """Have the allocator use blocks of up to 32 MiB again, rather than return each to the system when it is freed.
+
+    Else a request of a megabyte waits longer for the kernel to clear pages than for anything else: it took twice as
+    long. Up to 64 MiB stay, until `give_back_freed`. Only glibc does otherwise by itself.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 * _MIB)
+        mallopt(_M_TRIM_THRESHOLD, 64 * _MIB)
 
 
 def give_back_freed() -> None:

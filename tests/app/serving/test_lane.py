@@ -515,18 +515,21 @@ def test_nothing_is_computed_at_once_before_it_is_known_to_be_quick(house: House
     assert house.lane(steady=True).at_once(work(1)) is None
 
 
-def test_nothing_slow_is_computed_at_once(house: House) -> None:
+@pytest.mark.parametrize(
+    ("threads", "took_ns", "at_once"), [(1, 200_000, True), (2, 200_000, False), (1, 300_000, False)]
+)
+def test_nothing_slow_is_computed_at_once(house: House, threads: int, took_ns: int, at_once: bool) -> None:
     house.now = 0
-    lane = house.lane(steady=True)
+    lane = house.lane(steady=True, threads=threads)
 
     def slow(x: Array) -> Array:
         assert house.now is not None
-        house.now += 200_000
+        house.now += took_ns
         return x
 
     house.model.answer = slow
     lane.submit(work(1)).result(SOON_S)
-    assert lane.at_once(work(1)) is None
+    assert (lane.at_once(work(1)) is not None) is at_once
 
 
 def test_nothing_is_computed_at_once_while_others_compute_or_wait(house: House, quick: Lane) -> None:
