@@ -38,7 +38,7 @@ class Place(NamedTuple):
     Attributes:
         variant: None when the unit is not covered.
         bucket: 0 to `BUCKETS` - 1; does not depend on weights or coverage.
-        key: 64 bits that stand for the unit in this experiment, and have no say in the others.
+        key: 63 bits that stand for the unit in this experiment, and have no say in the others. Fits SQL's BIGINT.
     """
 
     variant: str | None
@@ -96,7 +96,7 @@ class Split:
         point = _point(digest)
         index = bisect_right(self._starts, point) - 1
         variant = self.arms[index].variant if point < self._ends[index] else None
-        return Place(variant, digest[16], int.from_bytes(digest[8:16], "big"))
+        return Place(variant, digest[16], int.from_bytes(digest[8:16], "big") >> 1)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,10 @@
 """What an arm may not do worse than the control, and by how much."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from math import isfinite
 
 from app.errors import Invalid
-from app.experiments.differences import difference, quantile_ratio
-from app.experiments.moments import Moments
-from app.experiments.paired import disagreement
-from app.experiments.pairs import Pairs
-from app.experiments.sequences import Interval
-from app.experiments.sketch import Sketch
 
 _LATENCY = re.compile(r"latency_p([1-9][0-9]?)")
 _OUTCOME = re.compile(r"outcome:.+")
@@ -79,80 +71,6 @@ class Guardrail:
         """The quantile of latency that it is about, if it is about one."""
         latency = _LATENCY.fullmatch(self.metric)
         return int(latency[1]) / 100 if latency else None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was counted of one arm.
-
-    Attributes:
-        errors: a numerator of failed requests, a denominator of all.
-        latency: in nanoseconds, of answered requests.
-        outcomes: by name, what clients report.
-        pairs: with the control, where a shadow answered the same requests.
-    """
-
-    variant: str
-    errors: Moments = field(default_factory=Moments)
-    latency: Sketch = field(default_factory=Sketch)
-    outcomes: Mapping[str, Moments] = field(default_factory=dict)
-    pairs: Pairs = field(default_factory=Pairs)
-
-
-class Result(StrEnum):
-    HOLDS = "holds"
-    BROKEN = "broken"
-    UNDECIDED = "undecided"
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What is known of a guardrail at this time.
-
-    Attributes:
-        interval: of the difference to the control, in the metric's own direction; relative for latencies, and for
-            disagreement the rate itself.
-    """
-
-    guardrail: Guardrail
-    result: Result
-    interval: Interval
-
-
-#: The interval of a metric at a level alpha.
-Sequence = Callable[[float], Interval]
-
-
-def sequence_of(guardrail: Guardrail, control: Evidence, arm: Evidence) -> Sequence:
-    """What is compared with the guardrail's limit, at any alpha."""
-    if guardrail.outcome is not None:
-        name = guardrail.outcome
-        return outcome_sequence(name, control, arm)
-    if guardrail.quantile is not None:
-        q = guardrail.quantile
-        return lambda alpha: quantile_ratio(control.latency, arm.latency, q, alpha)
-    if guardrail.metric == "disagreement":
-        return lambda alpha: disagreement(arm.pairs, alpha)
-    return lambda alpha: difference(control.errors, arm.errors, alpha)
-
-
-def outcome_sequence(name: str, control: Evidence, arm: Evidence) -> Sequence:
-    its, mine = (evidence.outcomes.get(name, Moments()) for evidence in (control, arm))
-    return lambda alpha: difference(its, mine, alpha)
-
-
-def judge(guardrail: Guardrail, control: Evidence, arm: Evidence, *, alpha: float, family: int = 1) -> Judgement:
-    """`holds` when the interval at `alpha` is within the limit: that all guardrails hold is claimed wrongly no more
-    often than that the worst of them does, so that needs no correction (Berger 1982). `broken` when that at
-    `alpha`/`family` is beyond it, where `family` is how many guardrails of how many arms could break (Bonferroni), so
-    that of whole experiments without harm a part `alpha` at most sees one break, however often they are looked at.
-    """
-    at = sequence_of(guardrail, control, arm)
-    interval = at(alpha)
-    harm, surely = (each if guardrail.worse > 0 else -each for each in (interval, at(alpha / family)))
-    if surely.low > guardrail.limit:
-        return Judgement(guardrail, Result.BROKEN, interval)
-    return Judgement(guardrail, Result.HOLDS if harm.high <= guardrail.limit else Result.UNDECIDED, interval)
 
 
 def _limit_of(metric: str) -> str:

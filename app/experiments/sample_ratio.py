@@ -46,7 +46,7 @@ def sample_ratio(units: Mapping[str, int], shares: Mapping[str, float]) -> Sampl
     """
     arms = [variant for variant, share in shares.items() if share > 0]
     seen = np.array([units.get(variant, 0) for variant in arms], dtype=float)
-    parts = np.array([shares[variant] for variant in arms])
+    parts = np.array([shares[variant] for variant in arms], dtype=float)
     parts /= parts.sum()
     expected = parts * seen.sum()
     if len(arms) < 2 or expected.min() < MINIMUM_UNITS:

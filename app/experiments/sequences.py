@@ -83,15 +83,16 @@ def proportion(successes: float, trials: float, alpha: float) -> Interval:
     """The chance of a success, exactly valid for independent trials. [0, 1] where there were none."""
     if trials <= 0:
         return Interval(0.0, 0.0, 1.0)
-    estimate = successes / trials
+    # Seen from the failures, so that an upper bound close to 1 is as accurate as a lower one close to 0.
+    low, none = (_least(events, trials, alpha) for events in (successes, trials - successes))
+    return Interval(low, successes / trials, 1 - none)
+
+
+def _least(successes: float, trials: float, alpha: float) -> float:
     limit = log(1 / alpha)
-
-    def left(chance: float) -> float:
-        return log_capital(successes, trials, chance) - limit
-
-    low = 0.0 if successes <= 0 else _crossing(left, 1e-300, estimate)
-    high = 1.0 if successes >= trials else _crossing(left, 1 - 1e-16, estimate)
-    return Interval(low, estimate, high)
+    if successes <= 0:
+        return 0.0
+    return _crossing(lambda chance: log_capital(successes, trials, chance) - limit, 1e-300, successes / trials)
 
 
 @lru_cache(maxsize=4096)
@@ -123,4 +124,4 @@ def _crossing(outside: Callable[[float], float], edge: float, inside: float) -> 
     """Where, between `edge` and `inside`, what is positive outside of an interval turns negative; else the edge."""
     if outside(edge) <= 0:
         return edge
-    return float(brentq(outside, edge, inside, xtol=1e-12, rtol=1e-9))
+    return float(brentq(outside, edge, inside, xtol=1e-15, rtol=1e-9))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 #: So many units are remembered; of more, half of them, and so on.
 LIMIT = 65_536
 
-_KEY_BITS = 64
+_KEY_BITS = 63
 
 
 @dataclass
