@@ -75,7 +75,7 @@ def quantile_ratio(control: Latencies, arm: Latencies, q: float, alpha: float) -
 
 def latency_quantile(latencies: Latencies, q: float, alpha: float) -> Interval:
     """A quantile of the latency, in nanoseconds. Exact if requests are independent; otherwise they count for as many
-    as how much groups of units differ lets them (Deng, Knoblich and Lu 2018, section 4, by the design effect).
+    as how much groups of units differ lets them (the design effect of Kish 1965).
     """
     total = latencies.total
     if not total.count:

@@ -70,7 +70,7 @@ class Moments:
     @property
     def variance(self) -> float:
         """Of the rate, by the delta method: Deng, Knoblich and Lu, "Applying the delta method in metric analytics" (KDD
-        2018), equation 2. It is the variance of what clusters differ by from the rate, over the mean denominator
+        2018). It is the variance of what clusters differ by from the rate, over the mean denominator
         squared. 0 where there are fewer than 2 clusters.
         """
         if self.clusters < 2 or not self.denominator:
@@ -82,7 +82,7 @@ class Moments:
 
     @property
     def effective_clusters(self) -> float:
-        """How many clusters of equal denominators would be as good: Kish, "Survey Sampling" (1965), section 11.7."""
+        """How many clusters of equal denominators would be as good: Kish, "Survey Sampling" (1965)."""
         return self.denominator**2 / self.denominator_squares if self.denominator_squares else 0.0
 
 

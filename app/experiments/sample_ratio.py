@@ -15,8 +15,8 @@ ALPHA = 0.001
 #: With fewer expected units in any arm nothing is said.
 MINIMUM_UNITS = 8
 
-# How sure the bet is that shares are about right: strongest at splits that are found out at about 8 times as many
-# units. A split of 48/52 shows at 10,000.
+# How sure the bet is that shares are about right. Like the normal mixture it is strongest at about 8 times as many
+# units, and finds 48/52 by p < 0.001 in 20,000 of them nine times out of ten; one chi-square test does in 13,000.
 _CONCENTRATION = 1_000
 
 
@@ -56,7 +56,7 @@ def sample_ratio(units: Mapping[str, int], shares: Mapping[str, float]) -> Sampl
 
 
 def _log_capital(seen: np.ndarray, parts: np.ndarray) -> float:
-    """Of a bet by a Dirichlet mixture around the shares (Lindon and Malek 2022, equation 4)."""
+    """Of a bet by a Dirichlet mixture around the shares (Lindon and Malek 2022)."""
     prior = _CONCENTRATION * parts
     mixed = gammaln(prior + seen).sum() - gammaln(prior).sum()
     mixed += gammaln(_CONCENTRATION) - gammaln(_CONCENTRATION + seen.sum())

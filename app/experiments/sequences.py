@@ -49,7 +49,7 @@ def normal_deviations(
     """
     if observations <= 0:
         return inf
-    # ρ² by their equation 52, for each of the numbers.
+    # ρ² times the observations, by their closed approximation of the ρ that is tightest at each of the numbers.
     best = -2 * log(alpha) + log1p(-2 * log(alpha))
     gains = [best * observations / number for number in tuned_for]
     # The capital of the mixture is convex in the squared deviation, and Newton's method comes down to 1/alpha.
@@ -102,7 +102,7 @@ def quantile_ranks(count: int, q: float, alpha: float) -> tuple[int, int] | None
 
     How many of the values are at most the quantile is a sum of independent trials of chance `q`, so the ranks are those
     that a bet against `q` leaves: Howard and Ramdas, "Sequential estimation of quantiles with applications to A/B
-    testing and best-arm identification" (Bernoulli 2022), theorem 1b. The prior's mean is `q`, and it is tightest at
+    testing and best-arm identification" (Bernoulli 2022), theorem 1. The prior's mean is `q`, and it is tightest at
     about `TUNED_FOR[0]` values.
     """
     strength = TUNED_FOR[0] / (-2 * log(alpha) + log1p(-2 * log(alpha)))

@@ -99,20 +99,22 @@ def by_buckets(rng: np.random.Generator, units: int, peeks: int, *, size: float,
 
 def test_rates_of_units_whose_requests_are_alike() -> None:
     rng = np.random.default_rng(1)
-    misled = naive = 0
-    for _ in range(EXPERIMENTS):
-        control, arm = (by_buckets(rng, 2_000, 40, size=20, spread=0.3) for _ in range(2))
-        misled += any(
-            not each.low <= 0 <= each.high for each in map(lambda c, a: difference(c, a, ALPHA), control, arm)
-        )
-        if _ < 100:
-            apart = [
-                [Moments.of_values(int(m.denominator), m.numerator, m.numerator) for m in one] for one in (control, arm)
-            ]
-            naive += any(not each.low <= 0 <= each.high for each in map(lambda c, a: difference(c, a, ALPHA), *apart))
-    assert misled / EXPERIMENTS <= ALPHA
+    drawn = [[by_buckets(rng, 2_000, 40, size=20, spread=0.3) for _ in range(2)] for _ in range(EXPERIMENTS)]
+    assert np.mean([_misled(control, arm) for control, arm in drawn]) <= ALPHA
     # Which is not to be had by taking requests for independent.
-    assert naive / 100 > 0.3
+    apart = [[[_apart(moments) for moments in arm] for arm in both] for both in drawn[:100]]
+    assert np.mean([_misled(control, arm) for control, arm in apart]) > 0.3
+
+
+def _misled(control: list[Moments], arm: list[Moments]) -> bool:
+    intervals = (difference(its, mine, ALPHA) for its, mine in zip(control, arm, strict=True))
+    return any(not interval.low <= 0 <= interval.high for interval in intervals)
+
+
+def _apart(moments: Moments) -> Moments:
+    """The same requests, each by a unit of its own."""
+    count, errors = int(moments.denominator), moments.numerator
+    return Moments.of_values(count, errors, errors, proportion=True)
 
 
 def test_disagreement_at_its_very_maximum() -> None:
