@@ -32,11 +32,11 @@ class Judgement:
     interval: Interval
 
 
-#: The interval of a metric at a level alpha.
-Sequence = Callable[[float], Interval]
+#: The interval of a metric, at a level alpha.
+AtLevel = Callable[[float], Interval]
 
 
-def sequence_of(guardrail: Guardrail, control: Evidence, arm: Evidence) -> Sequence:
+def sequence_of(guardrail: Guardrail, control: Evidence, arm: Evidence) -> AtLevel:
     """What is compared with the guardrail's limit, at any alpha."""
     if guardrail.outcome is not None:
         name = guardrail.outcome
@@ -49,7 +49,7 @@ def sequence_of(guardrail: Guardrail, control: Evidence, arm: Evidence) -> Seque
     return lambda alpha: difference(control.errors, arm.errors, alpha)
 
 
-def outcome_sequence(name: str, control: Evidence, arm: Evidence) -> Sequence:
+def outcome_sequence(name: str, control: Evidence, arm: Evidence) -> AtLevel:
     its, mine = (evidence.outcomes.get(name, Moments()) for evidence in (control, arm))
     return lambda alpha: difference(its, mine, alpha)
 

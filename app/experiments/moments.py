@@ -8,9 +8,10 @@ what one gateway has seen of a unit can be added to what another has, squares by
 bucket on all of them. Clusters are taken to be independent, whatever happens within; so is every unit, if buckets are.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import fsum
+from typing import Any
 
 from app.experiments.assignment import BUCKETS
 
@@ -70,8 +71,8 @@ class Moments:
     @property
     def variance(self) -> float:
         """Of the rate, by the delta method: Deng, Knoblich and Lu, "Applying the delta method in metric analytics" (KDD
-        2018). It is the variance of what clusters differ by from the rate, over the mean denominator
-        squared. 0 where there are fewer than 2 clusters.
+        2018). It is the variance of what clusters differ by from the rate, over the mean denominator squared. 0 where
+        there are fewer than 2 clusters.
         """
         if self.clusters < 2 or not self.denominator:
             return 0.0
@@ -116,22 +117,19 @@ class Clusters:
         """Over the buckets that have anything in them."""
         seen = [bucket for bucket in range(BUCKETS) if self.denominators[bucket]]
         sums = Moments.of([self.numerators[bucket] for bucket in seen], [self.denominators[bucket] for bucket in seen])
-        return sums if self.proportion else Moments(**{**vars(sums), "proportion": False})
+        return sums if self.proportion else replace(sums, proportion=False)
 
-    def to_json(self) -> list[float]:
-        """Bucket, numerator and denominator in turn, of the buckets that have anything in them."""
-        return [
-            number
-            for bucket in range(BUCKETS)
-            if self.denominators[bucket]
-            for number in (bucket, self.numerators[bucket], self.denominators[bucket])
-        ]
+    def to_json(self) -> dict[str, Any]:
+        """`sums` has bucket, numerator and denominator in turn, of the buckets that have anything in them."""
+        seen = [bucket for bucket in range(BUCKETS) if self.denominators[bucket]]
+        sums = [number for bucket in seen for number in (bucket, self.numerators[bucket], self.denominators[bucket])]
+        return {"proportion": self.proportion, "sums": sums}
 
     @classmethod
-    def from_json(cls, numbers: Iterable[float], *, proportion: bool) -> "Clusters":
-        clusters = cls(proportion=proportion)
-        flat = iter(numbers)
+    def from_json(cls, counted: Mapping[str, Any]) -> "Clusters":
+        clusters = cls(proportion=counted["proportion"])
+        flat = iter(counted["sums"])
         for bucket, numerator, denominator in zip(flat, flat, flat, strict=True):
-            clusters.numerators[int(bucket)] += numerator
-            clusters.denominators[int(bucket)] += denominator
+            clusters.numerators[int(bucket)] = numerator
+            clusters.denominators[int(bucket)] = denominator
         return clusters

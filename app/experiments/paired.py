@@ -56,7 +56,7 @@ def mean(moments: Moments, alpha: float) -> Interval:
     error = sqrt(moments.variance)
     if moments.effective_clusters < MINIMUM_CLUSTERS or not error:
         return Interval(-inf, moments.rate, inf)
-    width = error * normal_deviations(moments.denominator, alpha, freedom=moments.clusters - 1)
+    width = error * normal_deviations(moments.denominator, alpha, freedom=moments.effective_clusters - 1)
     return Interval(moments.rate - width, moments.rate, moments.rate + width)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 #: So many units are remembered; of more, half of them, and so on.
 LIMIT = 65_536
@@ -55,15 +56,13 @@ class Units:
         """The part of all units that was in more than one arm; 0 where there are no units."""
         return sum(arms.bit_count() > 1 for arms in self.arms.values()) / len(self.arms) if self.arms else 0.0
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         return {"level": self.level, "arms": [number for pair in sorted(self.arms.items()) for number in pair]}
 
     @classmethod
-    def from_json(cls, remembered: Mapping[str, object]) -> "Units":
-        level, arms = remembered["level"], remembered["arms"]
-        assert isinstance(level, int)
-        assert isinstance(arms, list)
-        return cls(level, dict(zip(arms[::2], arms[1::2], strict=True)))
+    def from_json(cls, remembered: Mapping[str, Any]) -> "Units":
+        arms = remembered["arms"]
+        return cls(remembered["level"], dict(zip(arms[::2], arms[1::2], strict=True)))
 
     def _thin(self, level: int) -> None:
         if level > self.level:

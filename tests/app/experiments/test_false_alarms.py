@@ -12,7 +12,7 @@ from app.experiments.evidence import Evidence
 from app.experiments.guardrails import Guardrail
 from app.experiments.judgement import Result, judge
 from app.experiments.moments import Moments
-from app.experiments.paired import mean
+from app.experiments.paired import mcnemar, mean
 from app.experiments.pairs import Pairs
 from app.experiments.sample_ratio import sample_ratio
 from app.experiments.sequences import log_capital, quantile_ranks
@@ -28,9 +28,9 @@ def chance_of(part: float) -> Callable[[np.random.Generator, int], Array]:
     return lambda rng, count: (rng.random(count) < part).astype(float)
 
 
-def sums(values: Array, *, proportion: bool) -> list[Moments]:
-    """After each 50 values, as many as an arm has of 100 units."""
-    ends = np.arange(50, len(values) + 1, 50) - 1
+def sums(values: Array, *, proportion: bool, step: int = 50) -> list[Moments]:
+    """After each `step` values: 50 is what an arm of two has of 100 units."""
+    ends = np.arange(step, len(values) + 1, step) - 1
     totals, squares = np.cumsum(values)[ends].tolist(), np.cumsum(values**2)[ends].tolist()
     return [
         Moments.of_values(int(end) + 1, total, square, proportion=proportion)
@@ -44,6 +44,7 @@ def alarms(
     *,
     truth: float = 0.0,
     proportion: bool = True,
+    weights: tuple[int, int] = (50, 50),
     experiments: int = EXPERIMENTS,
     peeks: int = len(PEEKS),
 ) -> float:
@@ -51,11 +52,17 @@ def alarms(
     rng = np.random.default_rng(20260101)
     misled = 0
     for _ in range(experiments):
-        both = zip(*(sums(draw(rng, 50 * peeks), proportion=proportion) for draw in (control, arm)), strict=True)
-        misled += any(
-            not interval.low <= truth <= interval.high for interval in (difference(*each, ALPHA) for each in both)
+        its, mine = (
+            sums(draw(rng, weight * peeks), proportion=proportion, step=weight)
+            for draw, weight in zip((control, arm), weights, strict=True)
         )
+        misled += _misled(its, mine, truth)
     return misled / experiments
+
+
+def _misled(control: list[Moments], arm: list[Moments], truth: float = 0.0) -> bool:
+    intervals = (difference(its, mine, ALPHA) for its, mine in zip(control, arm, strict=True))
+    return any(not interval.low <= truth <= interval.high for interval in intervals)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,12 @@ def revenue(rng: np.random.Generator, count: int) -> Array:
 @pytest.mark.parametrize("draw", [lognormal, revenue])
 def test_differences_of_means_with_heavy_tails(draw: Callable[[np.random.Generator, int], Array]) -> None:
     assert alarms(draw, draw, proportion=False) <= ALPHA
+
+
+@pytest.mark.parametrize("weights", [(90, 10), (10, 90), (95, 5)])
+def test_differences_to_an_arm_that_is_small_or_to_a_small_control(weights: tuple[int, int]) -> None:
+    assert alarms(chance_of(0.02), chance_of(0.02), weights=weights, experiments=400) <= ALPHA
+    assert alarms(lognormal, lognormal, weights=weights, proportion=False, experiments=400) <= ALPHA
 
 
 def by_buckets(rng: np.random.Generator, units: int, peeks: int, *, size: float, spread: float) -> list[Moments]:
@@ -106,11 +119,6 @@ def test_rates_of_units_whose_requests_are_alike() -> None:
     assert np.mean([_misled(control, arm) for control, arm in apart]) > 0.3
 
 
-def _misled(control: list[Moments], arm: list[Moments]) -> bool:
-    intervals = (difference(its, mine, ALPHA) for its, mine in zip(control, arm, strict=True))
-    return any(not interval.low <= 0 <= interval.high for interval in intervals)
-
-
 def _apart(moments: Moments) -> Moments:
     """The same requests, each by a unit of its own."""
     count, errors = int(moments.denominator), moments.numerator
@@ -135,6 +143,21 @@ def test_pairs_of_which_neither_is_right_more_often() -> None:
 def _discordant(rng: np.random.Generator, part: float) -> tuple[Array, Array]:
     draws = rng.random((EXPERIMENTS, PEEKS[-1]))
     return draws < part / 2, (draws >= part / 2) & (draws < part)
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0.01, 0.01), (0.006, 0.001), (0.0, 0.005)])
+def test_the_change_of_right_answers(won: float, lost: float) -> None:
+    rng = np.random.default_rng(10)
+    misled = 0
+    for _ in range(EXPERIMENTS // 4):
+        draws = rng.random(PEEKS[-1])
+        gains, losses = np.cumsum(draws < won)[PEEKS - 1], np.cumsum(draws > 1 - lost)[PEEKS - 1]
+        changes = (
+            mcnemar(Pairs(labelled=int(count), variant_only=int(gain), control_only=int(loss)), ALPHA).change
+            for count, gain, loss in zip(PEEKS, gains, losses, strict=True)
+        )
+        misled += any(not change.low <= won - lost <= change.high for change in changes)
+    assert misled / (EXPERIMENTS // 4) <= ALPHA
 
 
 def test_paired_times() -> None:

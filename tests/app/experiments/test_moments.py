@@ -64,8 +64,7 @@ def test_clusters_come_back_from_json(added: list[tuple[int, float]]) -> None:
     clusters = Clusters()
     for bucket, value in added:
         clusters.add(bucket, value)
-    again = Clusters.from_json(json.loads(json.dumps(clusters.to_json())), proportion=clusters.proportion)
-    assert again == clusters
+    assert Clusters.from_json(json.loads(json.dumps(clusters.to_json()))) == clusters
 
 
 def test_one_value_beyond_one_makes_it_no_proportion() -> None:

@@ -135,7 +135,7 @@ def test_outcomes_that_are_no_proportions_are_told_as_they_are() -> None:
 
 def test_guardrails_share_the_false_alarms() -> None:
     guardrail = Guardrail("error_rate", margin_abs=0.002)
-    control, arm = Evidence("original", proportion_of(0.004, 20_000)), Evidence("int8", proportion_of(0.0089, 20_000))
+    control, arm = Evidence("original", proportion_of(0.004, 20_000)), Evidence("int8", proportion_of(0.0095, 20_000))
     assert judge(guardrail, control, arm, alpha=0.05).result is Result.BROKEN
     shared = judge(guardrail, control, arm, alpha=0.05, family=1000)
     assert shared.result is Result.UNDECIDED
