@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from math import isfinite
 from typing import NamedTuple
 
 from app.errors import Invalid
@@ -52,8 +51,8 @@ class Split:
 
     On the line [0, 1), an arm's range begins where the weights of those before it end, and has `coverage` of the length
     that its weight is worth: 50/50 at coverage 0.4 is [0, 0.2) and [0.5, 0.7). More coverage moves no unit that is in;
-    other weights do. Raises `Invalid` unless there are two arms or more of different names, one control, finite weights
-    that are not negative and not all 0, and a coverage of 0 to 1.
+    other weights do. Raises `Invalid` unless there are two arms or more of different names, one control, weights of 0
+    to 1e9 that are not all 0, and a coverage of 0 to 1.
     """
 
     seed: str
@@ -140,8 +139,8 @@ def _check(arms: Sequence[Arm], coverage: float) -> None:
     if controls != 1:
         raise Invalid(f"one arm is the control, the others are compared with it; {controls} say so here", field="arms")
     for arm in arms:
-        if not isfinite(arm.weight) or arm.weight < 0:
-            raise Invalid(f"the weight of '{arm.variant}' is {arm.weight}; weights are 0 or more", field="arms")
+        if not 0 <= arm.weight <= 1e9:
+            raise Invalid(f"the weight of '{arm.variant}' is {arm.weight}; weights are 0 to 1e9", field="arms")
     if not sum(arm.weight for arm in arms) > 0:
         raise Invalid("all arms have weight 0; at least one needs more", field="arms")
     if not 0 <= coverage <= 1:

@@ -89,10 +89,16 @@ def proportion(successes: float, trials: float, alpha: float) -> Interval:
 
 
 def _least(successes: float, trials: float, alpha: float) -> float:
-    limit = log(1 / alpha)
     if successes <= 0:
         return 0.0
-    return _crossing(lambda chance: log_capital(successes, trials, chance) - limit, 1e-300, successes / trials)
+    # `log_capital` less its limit; the mixture is the same for all chances.
+    failures = trials - successes
+    mixed = float(betaln(0.5 + successes, 0.5 + failures) - betaln(0.5, 0.5)) + log(alpha)
+    return _crossing(
+        lambda chance: mixed - successes * log(chance) - (failures * log1p(-chance) if failures else 0.0),
+        1e-300,
+        successes / trials,
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -132,6 +132,7 @@ def test_every_unit_is_in_one_arm_of_some_weight_or_uncovered(weights: list[floa
         ((Arm("original", 1, control=True), Arm("int8", 1, control=True)), 1, "2 say so"),
         ((Arm("original", 1, control=True), Arm("int8", -1)), 1, "'int8' is -1"),
         ((Arm("original", 1, control=True), Arm("int8", float("nan"))), 1, "'int8' is nan"),
+        ((Arm("original", 1, control=True), Arm("int8", float("inf"))), 1, "'int8' is inf"),
         ((Arm("original", 0, control=True), Arm("int8", 0)), 1, "weight 0"),
         (HALVES, 1.1, "coverage is 1.1"),
         (HALVES, float("nan"), "coverage is nan"),
