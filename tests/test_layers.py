@@ -21,6 +21,14 @@ def test_the_gateway_starts_without_the_heavy_libraries() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_experiments_are_counted_without_the_statistics() -> None:
+    rooms = ["assignment", "evidence", "guardrails", "moments", "pairs", "sketch", "units"]
+    imports = ", ".join(f"app.experiments.{room}" for room in rooms)
+    code = f"import sys, {imports}; print('scipy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_the_command_line_starts_without_the_gateway() -> None:
     heavy = ["fastapi", "sqlalchemy", "onnxruntime", "celery", "onnx", "uvicorn"]
     code = f"import sys, app.cli; print([name for name in {heavy!r} if name in sys.modules])"
