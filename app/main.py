@@ -69,10 +69,11 @@ def create_app(settings: Settings) -> ASGIApp:
     upkeep = Upkeep(database, pool, [name.strip() for name in settings.pinned.split(",") if name.strip()])
     outbox = Outbox(settings, database)
     draining = Draining(settings.drain_seconds)
+    recent = Recent(dataplane.resolve, database)
     core = Core(
         dataplane=dataplane,
-        recent=Recent(dataplane.resolve, database),
-        repository=Repository(database, pool),
+        recent=recent,
+        repository=Repository(database, pool, recent),
         database=database,
         draining=draining,
         server_name=settings.server_name,

@@ -10,6 +10,7 @@ The gateway is a process of its own on cores of its own; the requests come from 
 
 import argparse
 import http.client
+import multiprocessing
 import os
 import signal
 import statistics
@@ -35,6 +36,8 @@ from contest.results import Spread
 from contest.targets import Target
 
 MIB = 1024**2
+
+_PROCESSES = multiprocessing.get_context("fork")
 
 CYCLES_GROWTH, SWAPS_P99, SOAK_GROWTH = 0.05, 0.10, 0.02
 
@@ -127,31 +130,40 @@ def cycles(gateway: Gateway, large: Served, count: int) -> Iterator[Target]:
     yield Target(what, f"{before / MIB:.1f} → {after / MIB:.1f} MiB, {growth:+.1%}", growth <= CYCLES_GROWTH)
 
 
-class Swapper(threading.Thread):
-    """Loads and unloads a model until told to stop, which raises what went wrong."""
+class Swapper:
+    """Loads and unloads a model until told to stop, which raises what went wrong.
+
+    A process of its own: a thread would share Python's lock with the sender, and its waiting would be taken for the
+    server's.
+    """
 
     def __init__(self, gateway: Gateway, model: Served) -> None:
-        super().__init__(daemon=True)
         self._gateway = gateway
         self._model = model
-        self._done = threading.Event()
-        self._failure: Exception | None = None
-        self.count = 0
+        self._done = _PROCESSES.Event()
+        self._count = _PROCESSES.Value("i", 0)
+        self._process = _PROCESSES.Process(target=self._run, daemon=True)
 
-    def run(self) -> None:
-        try:
-            while not self._done.is_set():
-                self._gateway.load(self._model)
-                self._gateway.unload(self._model)
-                self.count += 1
-        except (OSError, RuntimeError, http.client.HTTPException) as error:
-            self._failure = error
+    def start(self) -> None:
+        self._process.start()
+
+    @property
+    def count(self) -> int:
+        return int(self._count.value)
 
     def stop(self) -> None:
         self._done.set()
-        self.join()
-        if self._failure is not None:
-            raise self._failure
+        self._process.join()
+        if self._process.exitcode:
+            raise RuntimeError(f"loading and unloading {self._model.name} failed")
+
+    def _run(self) -> None:
+        # The sender is never to wait for it.
+        os.nice(19)
+        while not self._done.is_set():
+            self._gateway.load(self._model)
+            self._gateway.unload(self._model)
+            self._count.value += 1
 
 
 def swaps(gateway: Gateway, small: Served, large: Served, count: int, concurrency: int) -> Iterator[Target]:

@@ -89,6 +89,8 @@ def _application(settings: Settings) -> "ASGIApp":
     from app.serving.memory import keep_freed_blocks
 
     keep_freed_blocks()
+    # By default a thread keeps Python's lock for 5 ms before it lets the event loop have it: ten small requests.
+    sys.setswitchinterval(0.0005)
     app = create_app(settings)
     # What is here by now stays. To look through it for garbage again and again holds up requests: by 30 ms each time.
     gc.collect()

@@ -33,6 +33,12 @@ class Recent:
         served, commits, until = known
         return served if commits == self._database.commits and self._clock() < until else None
 
+    def forget(self, model: str) -> None:
+        """It changed, and no other model did."""
+        for name, version in list(self._known):
+            if name.partition("@")[0] == model:
+                self._known.pop((name, version), None)
+
     def resolve(self, name: str, version: str | None) -> Served:
         """The variant. Raises what `resolve` raises: that something does not exist is not remembered."""
         served = self.remembered(name, version)

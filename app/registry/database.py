@@ -32,17 +32,19 @@ class Database:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def writing(self, *, counted: bool = True) -> Iterator[Session]:
         """A transaction that commits at the end of the block, or leaves nothing when the block raises.
 
-        On SQLite there is one writer at a time, and a second waits for the first.
+        On SQLite there is one writer at a time, and a second waits for the first. Not `counted`: whoever remembers what
+        it changes is told otherwise.
         """
         try:
             with self._writing.begin() as session:
                 yield session
         finally:
-            with self._counting:
-                self.commits += 1
+            if counted:
+                with self._counting:
+                    self.commits += 1
 
     def reachable(self) -> bool:
         """Whether a query is answered now."""

@@ -31,6 +31,15 @@ def registry() -> Registry:
     return Registry()
 
 
+def test_one_model_is_forgotten_by_all_of_its_names_and_no_other(registry: Registry) -> None:
+    recent = registry.recent()
+    for name, version in (("m", None), ("m", "1"), ("m@int8", None), ("mm", None)):
+        recent.resolve(name, version)
+    recent.forget("m")
+    assert [recent.remembered(*name) is None for name in (("m", None), ("m", "1"), ("m@int8", None))] == [True] * 3
+    assert recent.remembered("mm", None) is not None
+
+
 def test_the_registry_is_asked_once_a_moment_for_each_name(registry: Registry) -> None:
     recent = registry.recent()
     assert recent.remembered("m", None) is None
