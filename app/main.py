@@ -15,6 +15,8 @@ from app.api import datasets, jobs, models, operations, points, problems, upload
 from app.api.services import Services
 from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
+from app.experiments.recorder import Recorder
+from app.experiments.shadow import Shadows
 from app.front import Front
 from app.inference import metrics, rest
 from app.inference.core import Core
@@ -22,6 +24,7 @@ from app.inference.dataplane import DataPlane
 from app.inference.endpoints import Endpoints, Limits
 from app.inference.recent import Recent
 from app.inference.repository import Repository
+from app.inference.trials import Trials
 from app.inference.upkeep import Upkeep
 from app.queue import Outbox
 from app.registry import Database, migrations
@@ -69,9 +72,12 @@ def create_app(settings: Settings) -> ASGIApp:
     upkeep = Upkeep(database, pool, [name.strip() for name in settings.pinned.split(",") if name.strip()])
     outbox = Outbox(settings, database)
     draining = Draining(settings.drain_seconds)
+    recorder = Recorder(database)
+    shadows = Shadows(pool, recorder)
     core = Core(
         dataplane=dataplane,
         recent=Recent(dataplane.resolve, database),
+        trials=Trials(recorder, shadows),
         repository=Repository(database, pool),
         database=database,
         draining=draining,
@@ -89,9 +95,13 @@ def create_app(settings: Settings) -> ASGIApp:
         await siblings.start()
         outbox.start()
         upkeep.start()
+        recorder.start()
+        shadows.start()
         async with _grpc(settings, core):
             draining.watch()
             yield
+        shadows.stop()
+        recorder.stop()
         upkeep.stop()
         await siblings.stop()
         batcher.close()

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from app.engines.engine import LoadedModel
 from app.errors import JobFailed
-from worker.evaluation.accuracy import Classes, ClassOutput, Share, find_class_output
+from app.engines.classes import Classes, ClassOutput, find_class_output
+from worker.evaluation.accuracy import Share
 from worker.evaluation.fidelity import MeanCosine, SignalAndNoise, finite_or_none
 from worker.samples import Batch, Feeder, Indices
 
