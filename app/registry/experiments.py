@@ -401,10 +401,14 @@ def add_exposures(session: Session, experiment_id: str, exposures: Iterable[NewE
         _insert_new(session, Exposure, rows)
 
 
-def exposed_in(session: Session, request_id: str) -> list[str]:
-    """The experiments in which this request was answered, as far as is known yet."""
-    query = select(Exposure.experiment_id).where(Exposure.request_id == kept_reference(request_id))
-    return list(session.scalars(query.order_by(Exposure.experiment_id)))
+def exposed_in(session: Session, request_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The experiments in which each request was answered; without those of which none is known yet."""
+    kept = {kept_reference(request_id): request_id for request_id in request_ids}
+    query = select(Exposure.request_id, Exposure.experiment_id).where(Exposure.request_id.in_(kept))
+    found: dict[str, list[str]] = {}
+    for request_id, experiment_id in session.execute(query.order_by(Exposure.experiment_id)):
+        found.setdefault(kept[request_id], []).append(experiment_id)
+    return found
 
 
 def add_outcomes(session: Session, experiment_id: str, outcomes: Iterable[NewOutcome]) -> int:

@@ -336,9 +336,8 @@ def test_outcomes_are_kept_once_and_may_come_before_exposures(database: Database
     with database.reading() as session:
         (found,) = experiments.outcome_sums(session, started)
         assert found == experiments.OutcomeSum("int8", 3, "clicked", 2, 1.0, 0.0, 1.0)
-        assert experiments.exposed_in(session, "r1") == [started]
-        assert experiments.exposed_in(session, "r4\0" + "x" * 1000) == [started]
-        assert experiments.exposed_in(session, "r5") == []
+        long = "r4\0" + "x" * 1000
+        assert experiments.exposed_in(session, ["r1", long, "r5"]) == {"r1": [started], long: [started]}
 
 
 def test_exposures_of_what_is_gone_are_not_kept(database: Database) -> None:
@@ -346,4 +345,4 @@ def test_exposures_of_what_is_gone_are_not_kept(database: Database) -> None:
         experiments.add_exposures(session, "0" * 32, [exposure("r1")])
         experiments.add_exposures(session, "0" * 32, [])
     with database.reading() as session:
-        assert experiments.exposed_in(session, "r1") == []
+        assert experiments.exposed_in(session, ["r1"]) == {}
