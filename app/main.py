@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from app import __version__, web
-from app.api import datasets, jobs, models, operations, points, problems, uploads, variants
+from app.api import datasets, experiments, jobs, models, operations, outcomes, points, problems, uploads, variants
 from app.api.services import Services
 from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
@@ -159,7 +159,7 @@ def _mount(app: FastAPI, inference: Endpoints) -> None:
     # Routes are tried in order, and inference is what must be quick.
     app.include_router(rest.router(inference))
     management = APIRouter(prefix="/api/v1")
-    for nouns in (models, variants, points, datasets, jobs):
+    for nouns in (models, variants, points, datasets, jobs, experiments, outcomes):
         management.include_router(nouns.routes)
     app.include_router(management)
     app.include_router(operations.routes)
