@@ -15,6 +15,7 @@ from app.api import datasets, experiments, jobs, models, operations, outcomes, p
 from app.api.services import Services
 from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
+from app.experiments.overseer import Overseer
 from app.experiments.recorder import Recorder
 from app.experiments.shadow import Shadows
 from app.front import Front
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> ASGIApp:
     draining = Draining(settings.drain_seconds)
     recorder = Recorder(database)
     shadows = Shadows(pool, recorder)
+    overseer = Overseer(database)
     core = Core(
         dataplane=dataplane,
         recent=Recent(dataplane.resolve, database),
@@ -97,9 +99,11 @@ def create_app(settings: Settings) -> ASGIApp:
         upkeep.start()
         recorder.start()
         shadows.start()
+        overseer.start()
         async with _grpc(settings, core):
             draining.watch()
             yield
+        overseer.stop()
         shadows.stop()
         recorder.stop()
         upkeep.stop()

@@ -6,7 +6,8 @@ from enum import StrEnum
 from functools import cached_property
 
 from app.errors import Invalid
-from app.experiments.assignment import Arm, Place, Sample, Split
+from app.experiments.assignment import Place, Sample, Split
+from app.experiments.definition import samples_of, split_of
 from app.registry.tables import Experiment
 
 #: A request's header by its lower-case name, None where it has none.
@@ -72,15 +73,12 @@ class Live:
     @classmethod
     def of(cls, experiment: Experiment) -> "Live":
         """As the registry has it."""
-        arms = (
-            Arm(arm["variant"], arm["weight"], arm["control"], arm.get("stopped", False)) for arm in experiment.arms
-        )
         return cls(
             experiment.id,
-            Split(experiment.seed, tuple(arms), experiment.coverage),
+            split_of(experiment),
             tuple(UnitSource(text) for text in experiment.unit["from"]),
             experiment.unit["on_missing"] == "random",
-            tuple(Sample(experiment.seed, shadow["variant"], shadow["sample"]) for shadow in experiment.shadow),
+            samples_of(experiment),
         )
 
     @cached_property

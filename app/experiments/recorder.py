@@ -9,29 +9,20 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from app.experiments.assignment import Place
 from app.experiments.counts import Counts
 from app.registry import Database, experiments
+from app.registry.experiments import NewExposure
 
 _log = logging.getLogger(__name__)
 
 _EVERY_S = 0.5
-#: Exposures that wait to be written; of more the oldest are dropped, while the registry does not answer.
+#: Exposures of one experiment that wait while the registry does not answer; of more, the oldest are dropped.
 _MOST_EXPOSURES = 200_000
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """Which arm answered which request: what an outcome that names the request is counted by."""
-
-    experiment: str
-    request_id: str
-    variant: str
-    bucket: int
-    key: int
 
 
 @dataclass(frozen=True)
@@ -53,7 +44,8 @@ class Recorder:
         self._process = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"[:255]
         self._lock = threading.Lock()
         self._fresh: dict[str, Counts] = {}
-        self._exposures: list[Exposure] = []
+        # Which arm answered which request: what an outcome that names the request is counted by.
+        self._exposures: dict[str, list[NewExposure]] = {}
         # All that this process has counted: touched by whoever writes alone.
         self._total: dict[str, Counts] = {}
         self._writing = threading.Lock()
@@ -97,7 +89,7 @@ class Recorder:
         with self._writing:
             with self._lock:
                 fresh, self._fresh = self._fresh, {}
-                exposures, self._exposures = self._exposures, []
+                exposures, self._exposures = self._exposures, {}
             if not fresh:
                 return
             for experiment, counts in fresh.items():
@@ -109,21 +101,20 @@ class Recorder:
                 self._write(fresh, exposures)
             except BaseException:
                 with self._lock:
-                    self._exposures = [*exposures, *self._exposures][-_MOST_EXPOSURES:]
                     for experiment, counts in fresh.items():
+                        later = self._exposures.get(experiment, [])
+                        self._exposures[experiment] = [*exposures.get(experiment, ()), *later][-_MOST_EXPOSURES:]
                         # An empty one says that there is something to write.
                         self._fresh.setdefault(experiment, Counts(counts.arms))
                 raise
 
-    def _write(self, changed: Iterable[str], exposures: Sequence[Exposure]) -> None:
+    def _write(self, changed: Iterable[str], exposures: Mapping[str, Sequence[NewExposure]]) -> None:
         counts = {experiment: self._total[experiment].to_json() for experiment in changed}
         with self._database.writing() as session:
-            # One that was deleted with its model meanwhile has nobody who would want to know.
-            known = experiments.existing(session, counts)
-            for experiment in known:
-                experiments.save_counts(session, experiment, self._process, counts[experiment])
-            rows = (asdict(exposure) for exposure in exposures if exposure.experiment in known)
-            experiments.add_exposures(session, list(rows))
+            for experiment, counted in counts.items():
+                # One that was deleted with its model meanwhile has nobody who would want to know.
+                if experiments.save_counts(session, experiment, self._process, counted):
+                    experiments.add_exposures(session, experiment, exposures.get(experiment, ()))
 
     def _of(self, experiment: str, arms: Sequence[str]) -> Counts:
         counts = self._fresh.get(experiment)
@@ -133,7 +124,8 @@ class Recorder:
 
     def _exposed(self, experiment: str, place: Place, request_id: str) -> None:
         assert place.variant is not None
-        self._exposures.append(Exposure(experiment, request_id, place.variant, place.bucket, place.key))
+        exposure = NewExposure(request_id, place.variant, place.bucket, place.key, datetime.now(UTC))
+        self._exposures.setdefault(experiment, []).append(exposure)
 
     def _run(self) -> None:
         while not self._stopping.wait(_EVERY_S):

@@ -62,7 +62,8 @@ class Shadows:
         self._stopping = True
         with suppress(queue.Full):
             self._waiting.put_nowait(None)
-        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
 
     def offer(self, shadowed: Shadowed) -> bool:
         """Whether it will be computed; not while many wait."""

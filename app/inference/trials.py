@@ -55,7 +55,7 @@ class Trials:
                 raise
             # What the control refuses too is the request's fault, and raised from here.
             response = await run(checked(instead, request))
-            _log.warning("'%s' failed what the control answered: %s", chosen.label, error)
+            _log.debug("'%s' failed what the control answered: %s", chosen.label, error)
             self._failed(live, assignment, request_id)
             assignment = replace(assignment, place=None, reason=Reason.fallback)
         if response is None:

@@ -175,6 +175,17 @@ def running(session: Session) -> list[Experiment]:
     return list(session.scalars(query.order_by(Experiment.id)))
 
 
+def asked_variants(session: Session) -> list[Variant]:
+    """Those that running experiments may ask: arms that are not stopped, and shadows."""
+    found: list[Variant] = []
+    for experiment in running(session):
+        asked = (*(arm for arm in experiment.arms if not arm["stopped"]), *experiment.shadow)
+        versions = [each["version"] for each in asked]
+        query = select(Variant).where(Variant.model_id == experiment.model_id, Variant.version.in_(versions))
+        found += session.scalars(query)
+    return found
+
+
 def live_ids(session: Session) -> list[str]:
     """Those that run or are paused, of all models."""
     return list(session.scalars(select(Experiment.id).where(Experiment.state.in_(live.LIVE))))

@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -24,15 +25,17 @@ def unit_with(reason: Reason) -> str:
 
 
 def test_the_first_source_that_a_request_has_says_whose_it_is() -> None:
-    one = live("header:X-Unit-Id", "param:unit_id", "api_key")
+    one = replace(live("header:X-Unit-Id", "param:unit_id", "api_key"), split=replace(SPLIT, coverage=1.0))
     by_header = one.assign(headers(x_unit_id="u1", authorization="k"), {"unit_id": "u2"}, "r")
     by_parameter = one.assign(headers(authorization="k"), {"unit_id": "u2"}, "r")
     by_key = one.assign(headers(authorization="k"), {"unit_id": ""}, "r")
-    assert [each.place for each in (by_header, by_parameter, by_key)] == [SPLIT.place(u) for u in ("u1", "u2", "k")]
+    units = [one.split.place(unit) for unit in ("u1", "u2", "k")]
+    assert [each.place for each in (by_header, by_parameter, by_key)] == units
 
 
 def test_numbers_are_units_too() -> None:
-    assert live("param:u").assign(headers(), {"u": 7}, "r").place == SPLIT.place("7")
+    one = replace(live("param:u"), split=replace(SPLIT, coverage=1.0))
+    assert one.assign(headers(), {"u": 7}, "r").place == one.split.place("7")
 
 
 def test_a_unit_gets_its_arm_and_one_outside_the_coverage_the_default() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.worker import models
 from app.engines.classes import ClassOutput, find_class_output
+from tests.worker import models
 from worker.evaluation.accuracy import Share
 
 
