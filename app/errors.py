@@ -27,6 +27,14 @@ class Conflict(OctetError):
     """The request contradicts the present state."""
 
 
+class PreconditionFailed(Conflict):
+    """The request was made for a state that the thing is no longer in."""
+
+
+class PreconditionRequired(Conflict):
+    """The request must say which state it was made for."""
+
+
 class TooLarge(OctetError):
     """The body, or what it unpacks to, is over a limit."""
 
@@ -107,6 +115,11 @@ class UnknownPoint(NotFound):
 class UnknownJob(NotFound):
     def __init__(self, job: str) -> None:
         super().__init__(f"there is no job '{job}'", field="id")
+
+
+class UnknownExperiment(NotFound):
+    def __init__(self, experiment: str) -> None:
+        super().__init__(f"there is no experiment '{experiment}'", field="experiment")
 
 
 class Rejected(Conflict):

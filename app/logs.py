@@ -24,6 +24,10 @@ def request_id_in(headers: Iterable[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == _HEADER and _NAME.fullmatch(value):
             return value.decode()
+    return new_request_id()
+
+
+def new_request_id() -> str:
     return f"{random.getrandbits(64):016x}"
 
 

@@ -11,10 +11,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from app import __version__, web
-from app.api import datasets, jobs, models, operations, points, problems, uploads, variants
+from app.api import datasets, experiments, jobs, models, operations, outcomes, points, problems, uploads, variants
 from app.api.services import Services
 from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
+from app.experiments.overseer import Overseer
+from app.experiments.recorder import Recorder
+from app.experiments.shadow import Shadows
 from app.front import Front
 from app.inference import metrics, rest
 from app.inference.core import Core
@@ -22,6 +25,7 @@ from app.inference.dataplane import DataPlane
 from app.inference.endpoints import Endpoints, Limits
 from app.inference.recent import Recent
 from app.inference.repository import Repository
+from app.inference.trials import Trials
 from app.inference.upkeep import Upkeep
 from app.queue import Outbox
 from app.registry import Database, migrations
@@ -70,9 +74,13 @@ def create_app(settings: Settings) -> ASGIApp:
     outbox = Outbox(settings, database)
     draining = Draining(settings.drain_seconds)
     recent = Recent(dataplane.resolve, database)
+    recorder = Recorder(database)
+    shadows = Shadows(pool, recorder)
+    overseer = Overseer(database)
     core = Core(
         dataplane=dataplane,
         recent=recent,
+        trials=Trials(recorder, shadows),
         repository=Repository(database, pool, recent),
         database=database,
         draining=draining,
@@ -90,9 +98,15 @@ def create_app(settings: Settings) -> ASGIApp:
         await siblings.start()
         outbox.start()
         upkeep.start()
+        recorder.start()
+        shadows.start()
+        overseer.start()
         async with _grpc(settings, core):
             draining.watch()
             yield
+        overseer.stop()
+        shadows.stop()
+        recorder.stop()
         upkeep.stop()
         await siblings.stop()
         batcher.close()
@@ -150,7 +164,7 @@ def _mount(app: FastAPI, inference: Endpoints) -> None:
     # Routes are tried in order, and inference is what must be quick.
     app.include_router(rest.router(inference))
     management = APIRouter(prefix="/api/v1")
-    for nouns in (models, variants, points, datasets, jobs):
+    for nouns in (models, variants, points, datasets, jobs, experiments, outcomes):
         management.include_router(nouns.routes)
     app.include_router(management)
     app.include_router(operations.routes)

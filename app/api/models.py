@@ -184,7 +184,9 @@ def show_revision(model: str, number: Annotated[int, Path(ge=1, le=2**31 - 1)], 
 
 @routes.delete("/{model}", status_code=204, summary="Delete a model", responses={409: {}})
 def delete(model: str, services: Provided) -> None:
-    """With all its revisions, variants and ended jobs. Refused while a job of it has not ended."""
+    """With all its revisions, variants and ended jobs. Refused while a job of it has not ended, or an
+    experiment runs or is paused.
+    """
     with services.database.writing() as session:
         digests = models.delete(session, model)
     services.pool.forget(set(digests))

@@ -21,6 +21,8 @@ _STATUS: dict[type[errors.OctetError], tuple[int, int]] = {
     errors.Invalid: (422, 400),
     errors.NotFound: (404, 404),
     errors.Conflict: (409, 409),
+    errors.PreconditionFailed: (412, 412),
+    errors.PreconditionRequired: (428, 428),
     errors.TooLarge: (413, 413),
     errors.Unsupported: (415, 501),
     errors.Unavailable: (503, 503),

@@ -151,17 +151,17 @@ def override(model: str, variant: str, services: Provided) -> VariantDetail:
 
 @routes.delete("/{variant}/override", summary="Have the verdict hold again", responses={409: {}})
 def take_back_override(model: str, variant: str, services: Provided) -> VariantDetail:
-    """Refused for the default."""
+    """Refused for the default, and for one in an experiment that runs or is paused."""
     with services.database.writing() as session:
         found = models.find(session, model, for_update=True)
         row = variants.find(session, found, variant)
-        variants.take_back_override(found, row)
+        variants.take_back_override(session, found, row)
         return _detail(session, found, row)
 
 
 @routes.delete("/{variant}", status_code=204, summary="Delete a variant", responses={409: {}})
 def delete(model: str, variant: str, services: Provided) -> None:
-    """Refused for the default and for the original."""
+    """Refused for the default, for the original, and for one in an experiment that runs or is paused."""
     with services.database.writing() as session:
         found = models.find(session, model, for_update=True)
         digests = variants.delete(session, found, variants.find(session, found, variant))

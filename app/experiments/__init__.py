@@ -1,5 +1,6 @@
 """Experiments on the variants of one model: who gets which, what is counted, and what may be concluded from it.
 
-`assignment`, `guardrails`, `sketch`, `moments`, `pairs`, `units` and `evidence` are what serving and the API touch, and
-import nothing heavy. The rest is for whoever asks for results: it brings scipy, and is to be imported when needed.
+`assignment`, `definition`, `guardrails`, `sketch`, `moments`, `pairs`, `units`, `evidence` and `counts` are what
+serving and the API touch, and import nothing heavy. The rest is for whoever asks for `results`: it brings scipy, and is
+to be imported when needed.
 """

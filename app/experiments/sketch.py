@@ -7,7 +7,7 @@ fully-mergeable quantile sketch with relative-error guarantees", VLDB 2019). Fro
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import ceil, floor, log
+from math import ceil, floor, fsum, log, sqrt
 
 #: A quantile is off by this part of itself at most.
 RELATIVE_ERROR = 0.01
@@ -60,6 +60,16 @@ class Sketch:
         if len(values) < len(ranks):
             raise ValueError(f"there is no value of rank {ranks[len(values)]} among {below}")
         return values
+
+    @property
+    def log_deviation(self) -> float:
+        """The standard deviation of the values' natural logarithms; 0 where there are none."""
+        count = self.count
+        if not count:
+            return 0.0
+        mean = fsum(index * many for index, many in self.counts.items()) / count
+        spread = fsum((index - mean) ** 2 * many for index, many in self.counts.items())
+        return sqrt(spread / count) / _PER_LOG
 
     def to_json(self) -> list[int]:
         """Class and count in turn, by class."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from app.inference.dataplane import DataPlane, InferenceResponse
 from app.inference.recent import Recent
 from app.inference.repository import Repository
+from app.inference.trials import Trials
 from app.registry import Database
 from app.serving.draining import Draining
 
@@ -19,6 +20,7 @@ class Core:
 
     dataplane: DataPlane
     recent: Recent
+    trials: Trials
     repository: Repository
     database: Database
     draining: Draining

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from app.engines import TensorSpec
 from app.engines.engine import OIP_NAMES, Array
 from app.errors import Invalid, Unloaded
+from app.experiments.live import Live, Reason
 from app.inference.naming import meant, one_meant
 from app.inference.parameters import SequencePosition
 from app.inference.tensors import classification
-from app.registry import Database, Session, models, variants
-from app.registry.tables import Model, Variant
+from app.registry import Database, Session, experiments, models, variants
+from app.registry.tables import Experiment, Model, Variant
 from app.serving.batcher import Batcher
 from app.serving.batches import Work, may_be_joined
 from app.serving.figures import Figures
@@ -29,7 +30,8 @@ class Served:
     """A variant as clients of the protocol see it. `versions` are all integer versions of its model.
 
     `batchable`: requests of several clients may be answered in one batch, and with `padding` those of different length.
-    `steady`: as in `app.serving.steady`.
+    `steady`: as in `app.serving.steady`. `experiment`: the one that is running on its model; `trial`: where that is to
+    decide who answers, since the request names no variant.
     """
 
     model: str
@@ -44,12 +46,22 @@ class Served:
     padding: Padding | None = None
     steady: bool = False
     unloaded: bool = False
+    experiment: str | None = None
+    trial: "Trial | None" = field(default=None, compare=False, repr=False)
 
     @cached_property
     def target(self) -> Target:
         """Whose lane its requests wait in."""
         joins = self.batchable and may_be_joined(self.inputs, self.outputs)
         return Target(self.model, self.version, self.artifact, joins, self.padding, self.steady)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A running experiment, and the variants that it may ask: arms and shadows, by their labels."""
+
+    live: Live
+    variants: Mapping[str, Served]
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,8 @@ class InferenceResponse:
     id: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     timing: Timing | None = None
+    experiment: str | None = None
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +147,13 @@ class DataPlane:
         with self._database.reading() as session:
             model, variant = one_meant(session, name, version)
             variants.check_serves(model, variant)
-            return _served(session, model, variant)
+            served = _served(session, model, variant)
+            experiment = experiments.running_of(session, model)
+            if experiment is None:
+                return served
+            is_named = version is not None or "@" in name
+            trial = None if is_named else _trial(session, model, experiment)
+            return replace(served, experiment=experiment.id, trial=trial)
 
     def statistics(self, name: str | None = None, version: str | None = None) -> list[Counted]:
         """What was answered by the variants named; by all, for no name.
@@ -198,6 +218,14 @@ def _served(session: Session, model: Model, variant: Variant) -> Served:
         steady=is_steady(revision.operators),
         unloaded=variant.unloaded_at is not None,
     )
+
+
+def _trial(session: Session, model: Model, experiment: Experiment) -> Trial:
+    live = Live.of(experiment)
+    known = {row.label: row for row in variants.listed(session, model) if row.revision_id == experiment.revision_id}
+    asked = {arm.variant for arm in live.split.arms} | {sample.variant for sample in live.samples}
+    able = {label: known[label] for label in asked & known.keys() if variants.may_serve(known[label])}
+    return Trial(live, {label: _served(session, model, row) for label, row in able.items()})
 
 
 @dataclass(frozen=True)

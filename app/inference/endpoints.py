@@ -13,12 +13,13 @@ from starlette.responses import Response
 from app.errors import Unsupported
 from app.inference import body, compression, descriptions, fixed_settings, messages
 from app.inference.core import Core
-from app.inference.dataplane import InferenceRequest, InferenceResponse, Served, check_loaded, checked
+from app.inference.dataplane import Asked, InferenceRequest, InferenceResponse, Served, check_loaded
 from app.inference.gone import unless_gone
 from app.inference.json_text import json_object
 from app.inference.parameters import check_loaded_as_is, checked_parameters, flag
 from app.inference.responses import JsonResponse, PiecesResponse
 from app.inference.timing import server_timing
+from app.logs import REQUEST_ID
 
 _HEADER_LENGTH = b"inference-header-content-length"
 
@@ -48,6 +49,7 @@ class Endpoints:
     def __init__(self, core: Core, limits: Limits) -> None:
         self._dataplane = core.dataplane
         self._recent = core.recent
+        self._trials = core.trials
         self._repository = core.repository
         self._database = core.database
         self._draining = core.draining
@@ -146,8 +148,8 @@ class Endpoints:
         else:
             parse = partial(self._parsed, request, content, encoding, length)
             served, parsed = await to_thread.run_sync(parse, limiter=self._inference)
-        asked = checked(served, parsed)
-        response = self._dataplane.infer_at_once(asked) or await unless_gone(request, self._dataplane.infer(asked))
+        run = partial(self._run, request)
+        response = await self._trials.answer(served, parsed, headers.get, REQUEST_ID.get(), run)
         if response is None:
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
         if self._on_answer is not None:
@@ -156,6 +158,9 @@ class Endpoints:
         if _is_rendered_at_once(response, wished):
             return rendered(response, wished)
         return await to_thread.run_sync(rendered, response, wished, limiter=self._inference)
+
+    async def _run(self, request: Request, asked: Asked) -> InferenceResponse | None:
+        return self._dataplane.infer_at_once(asked) or await unless_gone(request, self._dataplane.infer(asked))
 
     def _parsed(
         self, request: Request, content: memoryview, encoding: str | None, length: str | None
@@ -204,6 +209,9 @@ def rendered(response: InferenceResponse, encoding: str | None) -> Response:
     else:
         headers.append((b"content-type", b"application/octet-stream"))
         headers.append((_HEADER_LENGTH, b"%d" % json_length))
+    if response.experiment is not None and response.reason is not None:
+        headers.append((b"x-experiment", response.experiment.encode()))
+        headers.append((b"x-assignment-reason", response.reason.value.encode()))
     if response.timing is not None:
         headers.append((b"server-timing", server_timing(response.timing).encode()))
     if encoding is not None and compression.pays(pieces):

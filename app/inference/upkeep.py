@@ -1,6 +1,7 @@
 """Keeps what is in memory in step with the registry.
 
-A variant that was unloaded or deleted, through whichever process, leaves this one; those that are pinned are loaded.
+A variant that was unloaded or deleted, through whichever process, leaves this one; those that are pinned, or that a
+running experiment asks, are loaded.
 """
 
 import logging
@@ -10,7 +11,7 @@ from contextlib import suppress
 
 from app.errors import OctetError
 from app.inference.naming import one_meant
-from app.registry import Database, OperationalError, Session, variants
+from app.registry import Database, OperationalError, Session, experiments, variants
 from app.serving.pool import Artifact, Pool
 
 _log = logging.getLogger(__name__)
@@ -40,11 +41,10 @@ class Upkeep:
     def look(self) -> None:
         """Forget what no variant asks for any more, once what runs on it has ended; ask for what is pinned."""
         loaded = {artifact.digest for artifact in self._pool.loaded_bytes()}
-        if not loaded and not self._pinned:
-            return
         with self._database.reading() as session:
             wanted = variants.wanted_digests(session, loaded)
             pinned = {artifact for name in self._pinned if (artifact := _artifact(session, name)) is not None}
+            pinned |= set(map(Artifact.of, experiments.asked_variants(session)))
         self._pool.drop(loaded - wanted)
         self._pool.pin(pinned)
         for artifact in pinned - self._asked:

@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session, selectinload
 
 from app.errors import Conflict, Invalid, UnknownModel, UnknownRevision
-from app.registry import calibrations
+from app.registry import calibrations, live
 from app.registry.names import checked, is_valid
 from app.registry.tables import Job, Json, Model, Revision, Variant
 
@@ -139,12 +139,14 @@ def take_version(session: Session, model: Model) -> int:
 def delete(session: Session, name: str) -> list[str]:
     """Remove the model and all that hangs on it; returns the digests of blobs it named.
 
-    Raises `Conflict` while a job of it is queued or running.
+    Raises `Conflict` while a job of it is queued or running, or an experiment runs or is paused.
     """
     model = find(session, name, for_update=True)
-    live = session.scalar(select(Job.id).where(Job.model_id == model.id, Job.state.in_(("queued", "running"))).limit(1))
-    if live is not None:
-        raise Conflict(f"model '{name}' has a job that has not ended: cancel job {live} or wait for it")
+    live.check_none(session, model, to="delete the model")
+    query = select(Job.id).where(Job.model_id == model.id, Job.state.in_(("queued", "running"))).limit(1)
+    job = session.scalar(query)
+    if job is not None:
+        raise Conflict(f"model '{name}' has a job that has not ended: cancel job {job} or wait for it")
     digests = session.execute(select(Variant.digest, Variant.data_digest).where(Variant.model_id == model.id)).all()
     checkpoints = session.scalars(select(Job.checkpoint_digest).where(Job.model_id == model.id)).all()
     revisions = session.scalars(select(Revision.digest).where(Revision.model_id == model.id)).all()

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -285,6 +286,108 @@ class Point(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     revision: Mapped[Revision] = relationship()
+
+
+#: The states in which an experiment has a say in what its model answers, or may have it again at once.
+_LIVE_EXPERIMENT = text("state IN ('running', 'paused')")
+
+
+class Experiment(Base):
+    """A comparison of variants of one revision, on live traffic.
+
+    `arms` are {variant, version, weight, control, stopped}, `shadow` {variant, version, sample}; `unit` says where
+    requests name their unit. `step` counts the steps of `ramp` that `coverage` has reached, since `step_at`. `etag`
+    grows with each change.
+    """
+
+    __tablename__ = "experiments"
+    __table_args__ = (
+        Index(
+            "uq_experiments_live_model_id",
+            "model_id",
+            unique=True,
+            sqlite_where=_LIVE_EXPERIMENT,
+            postgresql_where=_LIVE_EXPERIMENT,
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revisions.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(63))
+    seed: Mapped[str] = mapped_column(String(255))
+    state: Mapped[str] = mapped_column(String(16))
+    unit: Mapped[Json]
+    arms: Mapped[list[Json]]
+    coverage: Mapped[float]
+    shadow: Mapped[list[Json]]
+    ramp: Mapped[Json | None] = mapped_column(_OPTIONAL_JSON)
+    guardrails: Mapped[list[Json]]
+    alpha: Mapped[float]
+    auto_rollback: Mapped[bool]
+    step: Mapped[int] = mapped_column(default=0)
+    step_at: Mapped[datetime | None]
+    etag: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+    model: Mapped[Model] = relationship()
+    revision: Mapped[Revision] = relationship()
+
+
+class ExperimentEvent(Base):
+    """What happened to an experiment; its id is what clients resume from.
+
+    `key` and `fingerprint` are of the request that asked for it, where that named an idempotency key.
+    """
+
+    __tablename__ = "experiment_events"
+    __table_args__ = (UniqueConstraint("experiment_id", "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[Json]
+    key: Mapped[str | None] = mapped_column(String(255))
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ExperimentCounts(Base):
+    """What one process has counted of an experiment so far, as `app.experiments.counts` writes it."""
+
+    __tablename__ = "experiment_counts"
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True)
+    process: Mapped[str] = mapped_column(String(255), primary_key=True)
+    counts: Mapped[Json]
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Exposure(Base):
+    """Which arm answered a request, for outcomes that name it. `bucket` and `key` are the unit's."""
+
+    __tablename__ = "exposures"
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True)
+    request_id: Mapped[str] = mapped_column(String(255), primary_key=True, index=True)
+    variant: Mapped[str] = mapped_column(String(63))
+    bucket: Mapped[int]
+    key: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Outcome(Base):
+    """What a client reported. `reference` is "unit:" or "request:" and what the client calls it."""
+
+    __tablename__ = "outcomes"
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True)
+    reference: Mapped[str] = mapped_column(String(255), primary_key=True)
+    metric: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[float]
+    at: Mapped[datetime] = mapped_column(default=now)
 
 
 class IdempotencyKey(Base):

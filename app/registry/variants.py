@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from app.errors import Conflict, Rejected, UnknownVariant
+from app.registry import live
 from app.registry.evaluations import REJECTED
 from app.registry.methods import quantized_operators
 from app.registry.models import ORIGINAL
@@ -98,13 +99,17 @@ def override(variant: Variant) -> None:
         variant.overridden_at = now()
 
 
-def take_back_override(model: Model, variant: Variant) -> None:
-    """The verdict holds again. Raises `Conflict` for the default, which must be able to answer."""
+def take_back_override(session: Session, model: Model, variant: Variant) -> None:
+    """The verdict holds again. Raises `Conflict` for the default, which must be able to answer, and for one in an
+    experiment that runs or is paused.
+    """
     if variant.overridden_at is not None and variant.id == model.default_variant_id:
         raise Conflict(
             f"'{variant.label}' is the default of '{model.name}': set another with"
             f" PUT /api/v1/models/{model.name}/default first"
         )
+    if variant.overridden_at is not None:
+        live.check_not_used(session, model, variant, to="take the override back")
     variant.overridden_at = None
 
 
@@ -127,7 +132,8 @@ def wanted_digests(session: Session, digests: Collection[str]) -> set[str]:
 def delete(session: Session, model: Model, variant: Variant) -> list[str]:
     """Remove one variant; returns the digests of blobs it named.
 
-    Raises `Conflict` for the original, on which jobs and comparisons rest, and for the default.
+    Raises `Conflict` for the original, on which jobs and comparisons rest, for the default, and for one in an
+    experiment that runs or is paused.
     """
     if variant.id == model.default_variant_id:
         raise Conflict(
@@ -136,5 +142,6 @@ def delete(session: Session, model: Model, variant: Variant) -> list[str]:
         )
     if variant.label == ORIGINAL:
         raise Conflict(f"the original of a revision stays as long as its model: delete model '{model.name}'")
+    live.check_not_used(session, model, variant, to="delete the variant")
     session.delete(variant)
     return [digest for digest in (variant.digest, variant.data_digest) if digest]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engines.classes import Classes, ClassOutput, find_class_output
 from app.engines.engine import LoadedModel
-from worker.evaluation.accuracy import Classes, ClassOutput, Share, find_class_output
+from worker.evaluation.accuracy import Share
 from worker.samples import Feeder, Indices
 
 

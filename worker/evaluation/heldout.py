@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engines.classes import Classes, ClassOutput, find_class_output
 from app.engines.engine import LoadedModel
 from app.errors import JobFailed
-from worker.evaluation.accuracy import Classes, ClassOutput, Share, find_class_output
+from worker.evaluation.accuracy import Share
 from worker.evaluation.fidelity import MeanCosine, SignalAndNoise, finite_or_none
 from worker.samples import Batch, Feeder, Indices
 

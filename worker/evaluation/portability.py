@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from app.engines import ENGINES, LoadedModel
+from app.engines.classes import find_class_output
 from worker import onnx_files
-from worker.evaluation.accuracy import Share, find_class_output
+from worker.evaluation.accuracy import Share
 from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
 from worker.samples import Feeder, Indices
 

@@ -11,12 +11,12 @@ import onnx
 from numpy.typing import NDArray
 
 from app.engines import ENGINES, LoadedModel
+from app.engines.classes import find_class_output
 from app.engines.cpu import usable_cores
 from app.errors import JobFailed
 from app.registry.methods import QatOptions
 from worker import onnx_files
 from worker.calibration.ranges import ActivationRange
-from worker.evaluation.accuracy import find_class_output
 from worker.evaluation.fidelity import MeanCosine
 from worker.graph import bias, embeddings
 from worker.graph.constants import Constants

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from app.engines import ENGINES, LoadedModel
+from app.engines.classes import Classes
 from app.engines.engine import Array
-from worker.evaluation.accuracy import Classes
 from worker.evaluation.heldout import Comparison, compare
 from worker.repair.judge import ENGINE
 from worker.samples import Feeder, Indices

@@ -10,14 +10,16 @@ from anyio import CapacityLimiter, to_thread
 from grpc.aio import ServicerContext
 
 from app.errors import CallTooShort, Conflict, DeadlineUnmet, NotFound, Unavailable
+from app.experiments.live import Header
 from app.inference import descriptions, fixed_settings
 from app.inference.core import Core
-from app.inference.dataplane import InferenceRequest, InferenceResponse, Served, check_loaded, checked
+from app.inference.dataplane import Asked, InferenceRequest, InferenceResponse, Served, check_loaded
 from app.inference.grpc import messages
 from app.inference.grpc.schema import METHODS
 from app.inference.grpc.statuses import status_of
 from app.inference.parameters import check_loaded_as_is, checked_parameters, flag
 from app.inference.timing import server_timing
+from app.logs import REQUEST_ID, new_request_id
 
 #: Up to this size, making an answer takes less time than having a thread do it.
 _RENDERED_AT_ONCE_BYTES = 16_384
@@ -43,6 +45,7 @@ class Service:
     def __init__(self, core: Core) -> None:
         self._dataplane = core.dataplane
         self._recent = core.recent
+        self._trials = core.trials
         self._repository = core.repository
         self._database = core.database
         self._draining = core.draining
@@ -186,32 +189,51 @@ class Service:
             request = messages.parse(message)
         else:
             request = await to_thread.run_sync(messages.parse, message, limiter=self._inference)
-        return await self._within_call(served, request, context.time_remaining())
+        header = _header_of(context)
+        # Of the requests of one stream, each has its own id, and all the same headers.
+        REQUEST_ID.set(message.id or header(b"x-request-id") or new_request_id())
+        return await self._within_call(served, request, header, context.time_remaining())
 
-    async def _within_call(self, served: Served, request: InferenceRequest, left_s: float | None) -> InferenceResponse:
+    async def _within_call(
+        self, served: Served, request: InferenceRequest, header: Header, left_s: float | None
+    ) -> InferenceResponse:
         """The answer, asked for within the request's own timeout or what is left of the call: the sooner of the two."""
         if left_s is None:
-            return await self._computed(served, request)
+            return await self._computed(served, request, header)
         left_us = max(1, int(left_s * 1e6))
         if request.timeout_us and request.timeout_us <= left_us:
-            return await self._computed(served, request)
+            return await self._computed(served, request, header)
         try:
-            return await self._computed(served, replace(request, timeout_us=left_us))
+            return await self._computed(served, replace(request, timeout_us=left_us), header)
         except DeadlineUnmet as error:
             raise CallTooShort(served.model) from error
 
-    async def _computed(self, served: Served, request: InferenceRequest) -> InferenceResponse:
-        asked = checked(served, request)
-        response = self._dataplane.infer_at_once(asked) or await self._dataplane.infer(asked)
+    async def _computed(self, served: Served, request: InferenceRequest, header: Header) -> InferenceResponse:
+        response = await self._trials.answer(served, request, header, REQUEST_ID.get(), self._run)
+        assert response is not None  # who gives a call up cancels it
         if self._on_answer is not None:
             self._on_answer(response)
         return response
+
+    async def _run(self, asked: Asked) -> InferenceResponse:
+        return self._dataplane.infer_at_once(asked) or await self._dataplane.infer(asked)
 
     async def _rendered(self, response: InferenceResponse, *, is_end: bool = False) -> Message:
         render = partial(messages.render, response, is_end=is_end)
         if sum(output.array.nbytes for output in response.outputs) <= _RENDERED_AT_ONCE_BYTES:
             return render()
         return await to_thread.run_sync(render, limiter=self._inference)
+
+
+def _header_of(context: Context) -> Header:
+    """What HTTP calls headers."""
+    metadata = {str(name): value for name, value in context.invocation_metadata() or ()}
+
+    def header(name: bytes) -> str | None:
+        value = metadata.get(name.decode())
+        return value.decode("latin-1") if isinstance(value, bytes) else value
+
+    return header
 
 
 def _repository_parameters(request: Message) -> dict[str, Any]:

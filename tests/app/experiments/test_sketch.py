@@ -96,3 +96,12 @@ def test_latencies_are_those_of_their_groups(added: list[tuple[int, int]]) -> No
     assert whole.total == sketch_of([ns for _, ns in added])
     assert {bucket % GROUPS for bucket, _ in added} == {i for i, group in enumerate(whole.groups) if group.count}
     assert Latencies.from_json(json.loads(json.dumps(whole.to_json()))) == whole
+
+
+def test_how_much_logarithms_vary_is_known_about() -> None:
+    values = np.random.default_rng(1).lognormal(15, 0.5, 5000)
+    sketch = Sketch()
+    for value in values:
+        sketch.add(value)
+    assert sketch.log_deviation == pytest.approx(np.log(values).std(), rel=0.01)
+    assert Sketch().log_deviation == 0

@@ -71,3 +71,15 @@ def test_processes_remember_the_same_units(monkeypatch: pytest.MonkeyPatch) -> N
     forwards, backwards = units_of([(key, 0) for key in keys]), units_of([(key, 0) for key in reversed(keys)])
     assert forwards == backwards
     assert all(before < after for before, after in pairwise(sorted(forwards.arms)))
+
+
+def test_a_unit_that_is_not_remembered_may_have_been_anywhere() -> None:
+    units = units_of([(5, 0)])
+    assert [units.may_have_been_in(5, 0), units.may_have_been_in(5, 1), units.may_have_been_in(6, 0)] == [
+        True,
+        False,
+        False,
+    ]
+    units.merge(Units(level=1))
+    assert units.may_have_been_in(2**62, 1)
+    assert not units.may_have_been_in(6, 0)

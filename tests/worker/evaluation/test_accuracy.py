@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.engines.classes import ClassOutput, find_class_output
 from tests.worker import models
-from worker.evaluation.accuracy import ClassOutput, Share, find_class_output
+from worker.evaluation.accuracy import Share
 
 
 def _unit(values: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,366 @@
+"""`/api/v1/models/{model}/experiments`"""
+
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import pairwise
+from typing import Annotated
+
+import anyio
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from app.api.experiment_views import (
+    AssignmentView,
+    ChangeRequest,
+    EventView,
+    ExperimentRequest,
+    ExperimentResults,
+    ExperimentView,
+    PromoteRequest,
+    RampRequest,
+    Results,
+    RollbackRequest,
+    StopRequest,
+)
+from app.api.services import Provided, Services
+from app.errors import Invalid, PreconditionRequired
+from app.experiments.definition import guardrails_of, samples_of, split_of
+from app.registry import Session, experiments, models, variants
+from app.registry.experiments import Key, NewExperiment
+from app.registry.tables import Experiment, ExperimentEvent, Json
+from app.serving.pool import Artifact
+
+routes = APIRouter(prefix="/models/{model}/experiments", tags=["experiments"])
+
+_POLL_SECONDS = 0.2
+
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, description="The same key again changes nothing.")
+]
+
+
+@routes.post(
+    "",
+    status_code=201,
+    summary="Set up an experiment",
+    responses={200: {"model": ExperimentView, "description": "A dry run: what would be."}, 409: {}},
+)
+def create(model: str, wanted: ExperimentRequest, response: Response, services: Provided) -> ExperimentView:
+    """Makes a draft, which changes nothing that is served until it is started.
+
+    All variants are of one revision, and may serve.
+    """
+    new = _checked(wanted)
+    with services.database.writing() as session:
+        experiment = experiments.create(session, models.find(session, model, for_update=True), new)
+        _check_values(experiment)
+        view = ExperimentView.of(experiment, kept=not wanted.dry_run)
+        if wanted.dry_run:
+            session.rollback()
+    if wanted.dry_run:
+        response.status_code = 200
+    else:
+        response.headers["Location"] = f"/api/v1/models/{model}/experiments/{view.id}"
+        response.headers["ETag"] = '"1"'
+    return view
+
+
+def _checked(wanted: ExperimentRequest) -> NewExperiment:
+    ramp = wanted.ramp
+    if ramp is not None:
+        _check_ramp(ramp)
+    start = ramp.steps[0] if ramp is not None else 1.0
+    return NewExperiment(
+        name=wanted.name,
+        seed=wanted.seed if wanted.seed is not None else uuid.uuid4().hex,
+        unit=wanted.unit.model_dump(by_alias=True),
+        arms=[arm.model_dump() for arm in wanted.arms],
+        coverage=wanted.coverage if wanted.coverage is not None else start,
+        shadow=[shadow.model_dump() for shadow in wanted.shadow],
+        ramp=ramp.model_dump() if ramp is not None else None,
+        guardrails=[guardrail.model_dump(exclude_defaults=True) for guardrail in wanted.guardrails],
+        alpha=wanted.analysis.alpha,
+        auto_rollback=wanted.auto_rollback,
+    )
+
+
+def _check_ramp(ramp: RampRequest) -> None:
+    if not all(0 < step <= 1 for step in ramp.steps) or any(after <= before for before, after in pairwise(ramp.steps)):
+        raise Invalid(
+            f"steps of a ramp rise, from more than 0 to 1 at most; these are {ramp.steps}", field="ramp.steps"
+        )
+
+
+def _check_values(experiment: Experiment) -> None:
+    split_of(experiment)
+    samples_of(experiment)
+    guardrails = guardrails_of(experiment)
+    metrics = [guardrail.metric for guardrail in guardrails]
+    if len(set(metrics)) < len(metrics):
+        raise Invalid("each metric has one guardrail at most", field="guardrails")
+    if "disagreement" in metrics and not experiment.shadow:
+        raise Invalid(
+            "guardrail 'disagreement' is of requests that a shadow answers too: give `shadow` a variant and a sample",
+            field="guardrails",
+        )
+
+
+@routes.get("", summary="A model's experiments, the newest first")
+def index(model: str, services: Provided) -> list[ExperimentView]:
+    """Without results, which each has at its own address."""
+    with services.database.reading() as session:
+        return [ExperimentView.of(each) for each in experiments.listed(session, models.find(session, model))]
+
+
+@routes.get("/{experiment_id}", summary="An experiment and its results")
+def show(model: str, experiment_id: str, response: Response, services: Provided) -> ExperimentResults:
+    """Intervals hold at all times: looking often misleads nobody. `ETag` is of the definition, not of the results."""
+    # scipy comes with it, which nobody else needs.
+    from app.experiments.results import results
+
+    with services.database.reading() as session:
+        experiment = _find(session, model, experiment_id)
+        response.headers["ETag"] = _etag(experiment)
+        view = ExperimentView.of(experiment)
+        return ExperimentResults(**view.model_dump(), results=Results(**results(session, experiment)))
+
+
+@routes.get("/{experiment_id}/timeline", summary="What happened to an experiment")
+def timeline(model: str, experiment_id: str, services: Provided) -> list[EventView]:
+    """In order: who changed what, and why where that is known."""
+    with services.database.reading() as session:
+        experiment = _find(session, model, experiment_id)
+        return [EventView.of(event) for event in experiments.events_after(session, experiment.id)]
+
+
+@routes.get(
+    "/{experiment_id}/events",
+    summary="What happens to an experiment, as it happens",
+    response_class=EventSourceResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "One event a change."}},
+)
+async def events(
+    model: str,
+    experiment_id: str,
+    services: Provided,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> EventSourceResponse:
+    """Ends with the experiment. A client that was cut off goes on after the `Last-Event-ID` it sends."""
+    if last_event_id is not None and not (last_event_id.isascii() and last_event_id.isdigit()):
+        raise Invalid("Last-Event-ID must be the id of an event", field="Last-Event-ID")
+    await run_in_threadpool(_check_exists, services, model, experiment_id)
+    return EventSourceResponse(_stream(services, experiment_id, min(int(last_event_id or 0), 2**31 - 1)))
+
+
+@routes.get("/{experiment_id}/assign", summary="Which arm a unit gets")
+def assign(
+    model: str, experiment_id: str, unit: Annotated[str, Query(min_length=1, max_length=1000)], services: Provided
+) -> AssignmentView:
+    """Follows from the seed, the weights and the coverage alone; asking counts for nothing."""
+    with services.database.reading() as session:
+        experiment = _find(session, model, experiment_id)
+        place = split_of(experiment).place(unit)
+        default = variants.default_of(session, experiment.model).label
+        return AssignmentView(
+            unit=unit,
+            variant=place.variant,
+            reason="uncovered" if place.variant is None else "hash",
+            bucket=place.bucket,
+            answered_by=place.variant if place.variant is not None and experiment.state == "running" else default,
+        )
+
+
+@routes.patch(
+    "/{experiment_id}",
+    summary="Change weights or coverage",
+    responses={
+        409: {},
+        412: {"description": "It was changed meanwhile."},
+        428: {"description": "`If-Match` is missing."},
+    },
+)
+def change(
+    model: str,
+    experiment_id: str,
+    wanted: ChangeRequest,
+    response: Response,
+    services: Provided,
+    if_match: Annotated[str | None, Header(description="The `ETag` of what is changed, or `*`.")] = None,
+) -> ExperimentView:
+    """More coverage moves no unit that takes part; other weights do, after which the sample ratio says nothing."""
+    if if_match is None:
+        raise PreconditionRequired(
+            "changes need `If-Match`: the ETag that the experiment was answered with, or `*`", field="If-Match"
+        )
+    if wanted.weights is None and wanted.coverage is None:
+        raise Invalid("nothing to change: give `weights` or `coverage`", field="weights")
+    with services.database.writing() as session:
+        _find(session, model, experiment_id)
+        experiment = experiments.change(
+            session, experiment_id, etag=_wanted_etag(if_match), weights=wanted.weights, coverage=wanted.coverage
+        )
+        _check_values(experiment)
+        return _answer(experiment, response)
+
+
+@routes.post("/{experiment_id}/start", summary="Start an experiment, or go on with it", responses={409: {}})
+def start(
+    model: str, experiment_id: str, response: Response, services: Provided, idempotency_key: IdempotencyKey = None
+) -> ExperimentView:
+    """From now on, requests that name no variant are split. Its variants are loaded first, so that none waits."""
+    with services.database.reading() as session:
+        experiment = _find(session, model, experiment_id)
+        over = experiment.state in experiments.FINAL
+        needed = [] if over else _artifacts(session, experiment, (*experiment.arms, *experiment.shadow))
+    _load(services, needed)
+    key = _key(idempotency_key, "start", experiment_id)
+    return _act(services, response, lambda session: experiments.start(session, experiment_id, key=key))
+
+
+@routes.post("/{experiment_id}/pause", summary="Pause an experiment", responses={409: {}})
+def pause(
+    model: str, experiment_id: str, response: Response, services: Provided, idempotency_key: IdempotencyKey = None
+) -> ExperimentView:
+    """The default answers all until it is started again; what was counted stays."""
+    _check_exists(services, model, experiment_id)
+    key = _key(idempotency_key, "pause", experiment_id)
+    return _act(services, response, lambda session: experiments.pause(session, experiment_id, key=key))
+
+
+@routes.post("/{experiment_id}/stop", summary="End an experiment", responses={409: {}})
+def stop(
+    model: str,
+    experiment_id: str,
+    response: Response,
+    services: Provided,
+    wanted: StopRequest | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> ExperimentView:
+    """The default answers all. Outcomes may still be reported, and an arm be promoted."""
+    _check_exists(services, model, experiment_id)
+    asked = wanted or StopRequest()
+    key = _key(idempotency_key, "stop", experiment_id, asked)
+    return _act(
+        services, response, lambda session: experiments.stop(session, experiment_id, reason=asked.reason, key=key)
+    )
+
+
+@routes.post("/{experiment_id}/rollback", summary="Take the units of an arm away", responses={409: {}})
+def rollback(
+    model: str,
+    experiment_id: str,
+    response: Response,
+    services: Provided,
+    wanted: RollbackRequest | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> ExperimentView:
+    """Of one arm, or of each but the control, with which the experiment ends. No unit moves to another arm."""
+    _check_exists(services, model, experiment_id)
+    asked = wanted or RollbackRequest()
+    key = _key(idempotency_key, "rollback", experiment_id, asked)
+    return _act(
+        services,
+        response,
+        lambda session: experiments.rollback(session, experiment_id, asked.variant, asked.reason, key=key),
+    )
+
+
+@routes.post("/{experiment_id}/promote", summary="Make an arm the default", responses={409: {}})
+def promote(
+    model: str,
+    experiment_id: str,
+    wanted: PromoteRequest,
+    response: Response,
+    services: Provided,
+    idempotency_key: IdempotencyKey = None,
+) -> ExperimentView:
+    """Ends the experiment. The variant is loaded first, and the default changes with the end of the split, so that no
+    request waits or fails. Refused where the arms do not have the units that they should.
+    """
+    from app.experiments.results import refusal
+
+    with services.database.reading() as session:
+        experiment = _find(session, model, experiment_id)
+        refused = refusal(session, experiment)
+        chosen = [each for each in experiment.arms if wanted.variant in (each["variant"], str(each["version"]))]
+        needed = _artifacts(session, experiment, chosen if refused is None else [])
+    _load(services, needed)
+    key = _key(idempotency_key, "promote", experiment_id, wanted)
+    return _act(
+        services,
+        response,
+        lambda session: experiments.promote(session, experiment_id, wanted.variant, refusal=refused, key=key),
+    )
+
+
+def _act(services: Services, response: Response, action: Callable[[Session], Experiment]) -> ExperimentView:
+    with services.database.writing() as session:
+        return _answer(action(session), response)
+
+
+def _answer(experiment: Experiment, response: Response) -> ExperimentView:
+    response.headers["ETag"] = _etag(experiment)
+    return ExperimentView.of(experiment)
+
+
+def _find(session: Session, model: str, experiment_id: str) -> Experiment:
+    return experiments.find(session, experiment_id, models.find(session, model))
+
+
+def _check_exists(services: Services, model: str, experiment_id: str) -> None:
+    with services.database.reading() as session:
+        _find(session, model, experiment_id)
+
+
+def _artifacts(session: Session, experiment: Experiment, rows: Iterable[Json]) -> list[Artifact]:
+    """Of arms or shadows, whose variants may serve."""
+    found = [variants.find(session, experiment.model, str(row["version"])) for row in rows]
+    for variant in found:
+        variants.check_serves(experiment.model, variant)
+    return [Artifact.of(variant) for variant in found]
+
+
+def _load(services: Services, artifacts: list[Artifact]) -> None:
+    for artifact in artifacts:
+        services.pool.load(artifact)
+
+
+def _key(given: str | None, action: str, experiment_id: str, wanted: BaseModel | None = None) -> Key | None:
+    if given is None:
+        return None
+    request = f"{action} {experiment_id} {wanted.model_dump_json() if wanted is not None else ''}"
+    return Key(given, hashlib.sha256(request.encode()).hexdigest())
+
+
+def _etag(experiment: Experiment) -> str:
+    return f'"{experiment.etag}"'
+
+
+def _wanted_etag(if_match: str) -> int | None:
+    """The number in an `If-Match`; None where any will do, and -1, which none has, for what cannot be an ETag here."""
+    tag = if_match.strip()
+    if tag == "*":
+        return None
+    number = tag.removeprefix('"').removesuffix('"')
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else -1
+
+
+async def _stream(services: Services, experiment_id: str, last_id: int) -> AsyncIterator[ServerSentEvent]:
+    while True:
+        fresh, over = await run_in_threadpool(_events_after, services, experiment_id, last_id)
+        for event in fresh:
+            last_id = event.id
+            yield ServerSentEvent(id=str(event.id), event=event.kind, data=EventView.of(event).model_dump_json())
+        if over:
+            return
+        await anyio.sleep(_POLL_SECONDS)
+
+
+def _events_after(services: Services, experiment_id: str, last_id: int) -> tuple[list[ExperimentEvent], bool]:
+    """New events, and whether none can follow: the experiment has ended, or was deleted with its model."""
+    with services.database.reading() as session:
+        state = experiments.state_of(session, experiment_id)
+        return experiments.events_after(session, experiment_id, last_id), state is None or state in experiments.FINAL

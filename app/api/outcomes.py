@@ -1,0 +1,83 @@
+"""`/api/v1/outcomes`"""
+
+from collections import defaultdict
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+from pydantic import BaseModel, Field
+
+from app.api.experiment_views import Strict
+from app.api.services import Provided
+from app.errors import Conflict, Invalid
+from app.registry import Session, experiments
+from app.registry.experiments import NewOutcome
+
+routes = APIRouter(prefix="/outcomes", tags=["experiments"])
+
+
+class OutcomeReport(Strict):
+    """What came of a request, or of a unit: one of the two is named."""
+
+    metric: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$", examples=["clicked"])
+    value: float = Field(description="1 or 0 for what happened or not, or any number, of which means are compared.")
+    request_id: str | None = Field(default=None, min_length=1, max_length=10_000)
+    unit: str | None = Field(default=None, min_length=1, max_length=200)
+    experiment: str | None = Field(
+        default=None, description="Its id. Default: the one that answered the request, or each that is live."
+    )
+
+
+class OutcomesView(BaseModel):
+    """How many reports came, and how many of them told something new."""
+
+    received: int
+    new: int
+
+
+@routes.post("", summary="Report outcomes", responses={404: {}, 409: {}})
+def report(
+    reports: Annotated[
+        list[OutcomeReport],
+        Body(
+            min_length=1,
+            max_length=1000,
+            examples=[[{"unit": "user-7", "metric": "clicked", "value": 1}]],
+        ),
+    ],
+    services: Provided,
+) -> OutcomesView:
+    """Kept before it is answered. The same again changes nothing; of one request or unit there is one value of each
+    metric, the first. They may come before the request was counted, and after the experiment has ended.
+    """
+    for number, each in enumerate(reports):
+        _check(number, each)
+    with services.database.writing() as session:
+        sorted_out = _by_experiment(session, reports)
+        new = sum(experiments.add_outcomes(session, of, outcomes) for of, outcomes in sorted_out.items())
+    return OutcomesView(received=len(reports), new=new)
+
+
+def _check(number: int, report: OutcomeReport) -> None:
+    if (report.request_id is None) == (report.unit is None):
+        raise Invalid(f"outcome {number} must name a `request_id` or a `unit`, and not both", field=f"{number}.unit")
+    if report.unit is not None and "\0" in report.unit:
+        raise Invalid(f"the unit of outcome {number} has a null character in it", field=f"{number}.unit")
+
+
+def _by_experiment(session: Session, reports: list[OutcomeReport]) -> dict[str, list[NewOutcome]]:
+    exposed = experiments.exposed_in(session, [each.request_id for each in reports if each.request_id is not None])
+    live = experiments.live_ids(session)
+    known: set[str] = set()
+    sorted_out: dict[str, list[NewOutcome]] = defaultdict(list)
+    for number, each in enumerate(reports):
+        if each.experiment is not None and each.experiment not in known:
+            known.add(experiments.find(session, each.experiment).id)
+        about = [each.experiment] if each.experiment is not None else exposed.get(each.request_id or "", live)
+        if not about:
+            raise Conflict(
+                f"no experiment is running that outcome {number} could be about: name one by `experiment`",
+                field=f"{number}.experiment",
+            )
+        for experiment_id in about:
+            sorted_out[experiment_id].append(NewOutcome(each.metric, each.value, each.request_id, each.unit))
+    return sorted_out

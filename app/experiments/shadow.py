@@ -1,0 +1,128 @@
+"""Shadows: variants that answer some of the control's requests once more, for their answers to be compared.
+
+Each pair is computed by the control and by the variant one after the other, in random order, in a thread that the
+kernel prefers all others to. So no user waits for it; and its times, which are those of the CPU, are of the two under
+the same conditions, unlike those of arms that disturb each other.
+"""
+
+import logging
+import os
+import queue
+import random
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.engines.classes import find_class_output
+from app.engines.engine import Array
+from app.experiments.recorder import Pair, Recorder
+from app.serving.batches import Work
+from app.serving.pool import Artifact, Pool
+
+_log = logging.getLogger(__name__)
+
+#: All outputs, and the nanoseconds that they took.
+Answer = tuple[Sequence[Array], int]
+
+#: Requests that wait for their shadows; of more, the newest are dropped.
+_WAITING = 64
+
+
+@dataclass(frozen=True)
+class Shadowed:
+    """A request that `control` has answered, and that `variant`, of `artifact`, is to answer too."""
+
+    experiment: str
+    arms: Sequence[str]
+    variant: str
+    artifact: Artifact
+    control: Artifact
+    work: Work
+
+
+class Shadows:
+    """One thread. `offer` never blocks."""
+
+    def __init__(self, pool: Pool, recorder: Recorder) -> None:
+        self._pool = pool
+        self._recorder = recorder
+        self._waiting: queue.Queue[Shadowed | None] = queue.Queue(_WAITING)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="octet-shadow", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """What waits is dropped."""
+        self._stopping = True
+        with suppress(queue.Full):
+            self._waiting.put_nowait(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def offer(self, shadowed: Shadowed) -> bool:
+        """Whether it will be computed; not while many wait."""
+        try:
+            self._waiting.put_nowait(shadowed)
+        except queue.Full:
+            return False
+        return True
+
+    def _run(self) -> None:
+        _yield_to_all_others()
+        while True:
+            shadowed = self._waiting.get()
+            if shadowed is None or self._stopping:
+                return
+            try:
+                self._compute(shadowed)
+            except Exception as error:  # noqa: BLE001 - no user asked for it; the thread goes on
+                _log.warning("shadow '%s' gave no answer: %s", shadowed.variant, error)
+            del shadowed
+
+    def _compute(self, shadowed: Shadowed) -> None:
+        both = [shadowed.control, shadowed.artifact]
+        random.shuffle(both)
+        answers = {artifact: self._answer(artifact, shadowed.work) for artifact in both}
+        pair = paired(answers[shadowed.control], answers[shadowed.artifact], shadowed.work.rows)
+        self._recorder.paired(shadowed.experiment, shadowed.arms, shadowed.variant, pair)
+
+    def _answer(self, artifact: Artifact, work: Work) -> Answer:
+        with self._pool.lease(artifact) as model:
+            begun = time.thread_time_ns()
+            outputs = model.run(work.feeds, None)
+            return outputs, time.thread_time_ns() - begun
+
+
+def paired(control: Answer, variant: Answer, rows: int) -> Pair:
+    """Two answers to one request of `rows` rows, compared: each all outputs of its variant, and the time they took."""
+    (right, control_ns), (other, variant_ns) = control, variant
+    classes = find_class_output(right, rows)
+    floats = [
+        (mine.ravel().astype(np.float64), its.ravel().astype(np.float64))
+        for mine, its in zip(right, other, strict=True)
+        if mine.dtype.kind == "f" and mine.shape == its.shape
+    ]
+    return Pair(
+        control_ns,
+        variant_ns,
+        agree=bool((classes.read(right) == classes.read(other)).all()) if classes is not None else None,
+        cosine=_cosine(*floats[0]) if floats else None,
+        max_abs_difference=max((float(np.abs(mine - its).max(initial=0)) for mine, its in floats), default=0.0),
+    )
+
+
+def _cosine(mine: Array, its: Array) -> float | None:
+    norms = float(np.linalg.norm(mine) * np.linalg.norm(its))
+    return float(mine @ its) / norms if norms and np.isfinite(norms) else None
+
+
+def _yield_to_all_others() -> None:
+    if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
