@@ -51,10 +51,10 @@ class Units:
         """How many units were in the arm of that index, about."""
         return self.remembered(arm) << self.level
 
-    def may_have_been_in(self, key: int, arm: int) -> bool:
-        """Whether unit `key` was in the arm of that index; True where it is none of those that are remembered."""
+    def was_in(self, key: int, arm: int) -> bool | None:
+        """Whether unit `key` was in the arm of that index; None where it is none of those that are remembered."""
         if key >> (_KEY_BITS - self.level):
-            return True
+            return None
         return bool(self.arms.get(key, 0) >> arm & 1)
 
     @property
