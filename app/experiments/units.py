@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 #: So many units are remembered; of more, half of them, and so on.
@@ -63,7 +64,8 @@ class Units:
         return sum(arms.bit_count() > 1 for arms in self.arms.values()) / len(self.arms) if self.arms else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        return {"level": self.level, "arms": [number for pair in sorted(self.arms.items()) for number in pair]}
+        """`arms` has key and bits in turn."""
+        return {"level": self.level, "arms": list(chain.from_iterable(self.arms.items()))}
 
     @classmethod
     def from_json(cls, remembered: Mapping[str, Any]) -> "Units":

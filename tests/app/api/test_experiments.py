@@ -93,7 +93,8 @@ RAMP = {"steps": [0.01, 0.05, 0.5], "hold_s": 1, "min_units": 5}
         ({"shadow": [{"variant": "int8", "sample": 0.5}] * 2}, 422, "shadow", "of its own"),
         ({"coverage": 1.5}, 422, "coverage", "0 to 1"),
         ({"coverage": -0.1}, 422, "coverage", "0 to 1"),
-        ({"seed": ""}, 422, "seed", "at least 1"),
+        ({"seed": ""}, 422, "seed", "pattern"),
+        ({"seed": "a\0b"}, 422, "seed", "pattern"),
         ({"ramp": RAMP | {"steps": [0.1, 0.05]}}, 422, "ramp.steps", "rise"),
         ({"ramp": RAMP | {"steps": [0.1, 0.1]}}, 422, "ramp.steps", "rise"),
         ({"ramp": RAMP | {"steps": [0, 0.1]}}, 422, "ramp.steps", "more than 0"),
@@ -134,6 +135,16 @@ def test_numbers_that_are_none_are_refused(client: TestClient, database: Databas
         answer = client.post(URL, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == 422
         assert "finite" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("wrong", ["name", "seed"])
+def test_half_a_character_is_refused(client: TestClient, database: Database, wrong: str) -> None:
+    body = json.dumps(WANTED | {wrong: "half"}).replace('"half"', '"\\ud800"')
+    answer = client.post(URL, content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["field"]) == (422, wrong)
+    outcome = json.dumps([OUTCOME | {"unit": "half"}]).replace('"half"', '"\\ud800"')
+    answer = client.post("/api/v1/outcomes", content=outcome, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["field"]) == (422, "0.unit")
 
 
 def test_what_is_not_there_is_not_found(client: TestClient, database: Database) -> None:
