@@ -95,7 +95,7 @@ def status(
         with Live(experiment_tables.status(view, client.console.width), console=client.console) as live:
             try:
                 while view["state"] not in _FINAL:
-                    time.sleep(_EVERY_S)
+                    _pause()
                     view = connection.json("GET", address)
                     live.update(experiment_tables.status(view, client.console.width), refresh=True)
             except KeyboardInterrupt:
@@ -150,6 +150,10 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
 }
 for _name, _command in _COMMANDS.items():
     ab.command(_name)(_command)
+
+
+def _pause() -> None:
+    time.sleep(_EVERY_S)
 
 
 def _path(model: str) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from app import cli
+from app.cli import client as client_commands
 from app.cli import experiment_tables
 from app.cli import experiments as commands
 from app.cli.connection import Connection
@@ -162,3 +163,21 @@ def test_status_of_what_has_just_begun_fits_a_narrow_terminal(
     text = narrow.file.getvalue()  # type: ignore[attr-defined]
     assert "inconclusive" in text
     assert "p99" not in text
+
+
+def test_status_follows_until_the_experiment_has_ended(
+    client: TestClient, database: Database, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    octet("create", "linear", "int8", "--start")
+    monkeypatch.setattr(client_commands, "console", Console(width=120, file=output, force_terminal=True))
+    states = iter(["paused", "stopped"])
+
+    def pause() -> None:
+        octet({"paused": "pause", "stopped": "stop"}[next(states)], "linear")
+
+    monkeypatch.setattr(commands, "_pause", pause)
+    assert octet("status", "linear").exit_code == 0
+    assert next(states, None) is None
+    # What it shows last is the end, and not only what `octet ab stop` said of it.
+    *_, last = output.getvalue().split("is stopped")
+    assert "stopped" in last
