@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.experiments.definition import split_of
 from app.registry.tables import Experiment, ExperimentEvent
 
-Share = Annotated[float, Field(description="A part, 0 to 1.")]
-
 _WHERE = r"^(header:[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}|param:.{1,100}|api_key)$"
 _METRIC = Field(description="`error_rate`, `latency_p95` (any of p1 to p99), `disagreement` or `outcome:NAME`.")
 
@@ -101,7 +99,9 @@ class ExperimentRequest(Strict):
         " from here.",
     )
     seed: str | None = Field(
-        default=None, min_length=1, max_length=255, description="Who gets what follows from it. Default: a random one."
+        default=None,
+        pattern=r"^[^\x00]{1,255}$",
+        description="Who gets what follows from it. Default: a random one.",
     )
     shadow: list[ShadowRequest] = Field(default_factory=list, max_length=20)
     ramp: RampRequest | None = None

@@ -11,6 +11,7 @@ from rich.text import Text
 from app import __version__
 from app.cli.client import compare, default, download, infer, jobs, override, quantize, upload
 from app.cli.demo import demo
+from app.cli.experiments import ab
 from app.cli.operations import config, health, migrate
 from app.cli.processes import gateway, serve, worker
 from app.errors import OctetError
@@ -47,6 +48,7 @@ _COMMANDS: dict[str, list[Callable[..., None]]] = {
 for panel, commands in _COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(ab, rich_help_panel="Use")
 
 
 def main() -> None:

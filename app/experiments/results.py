@@ -81,8 +81,9 @@ def counted(session: Session, experiment: Experiment) -> Counts:
 def reported(session: Session, experiment: Experiment, counts: Counts) -> dict[str, dict[str, Moments]]:
     """The outcomes of each arm, by name, from what clients have reported so far.
 
-    Those of requests belong to the arm that answered. Those of units, to the arm that the split has them in: that of an
-    arm that was stopped, too, as long as the unit was counted there.
+    Those of requests belong to the arm that answered. Those of units, to the arm that the split has them in, provided
+    that they were counted there, which may have been before the arm was stopped or the coverage reduced. Of units that
+    are too many to be remembered, the present coverage decides.
     """
     sums: dict[str, dict[str, Clusters]] = {variant: {} for variant in counts.arms}
     for row in experiments.outcome_sums(session, experiment.id):
@@ -91,10 +92,13 @@ def reported(session: Session, experiment: Experiment, counts: Counts) -> dict[s
             clusters.numerators[row.bucket] += row.total
             clusters.denominators[row.bucket] += row.count
             clusters.proportion &= row.least >= 0 and row.most <= 1
-    split = _unstopped(split_of(experiment))
+    covering = _unstopped(split_of(experiment))
+    everybody = replace(covering, coverage=1.0)
     for unit, metric, value in experiments.unit_outcomes(session, experiment.id):
-        place = split.place(unit)
-        if place.variant is not None and counts.units.may_have_been_in(place.key, counts.arms.index(place.variant)):
+        place = everybody.place(unit)
+        assert place.variant is not None
+        was_in = counts.units.was_in(place.key, counts.arms.index(place.variant))
+        if was_in or (was_in is None and covering.arm(unit) is not None):
             sums[place.variant].setdefault(metric, Clusters()).add(place.bucket, value)
     return {
         variant: {metric: clusters.moments for metric, clusters in by_metric.items()}

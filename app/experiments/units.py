@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 #: So many units are remembered; of more, half of them, and so on.
@@ -51,10 +52,10 @@ class Units:
         """How many units were in the arm of that index, about."""
         return self.remembered(arm) << self.level
 
-    def may_have_been_in(self, key: int, arm: int) -> bool:
-        """Whether unit `key` was in the arm of that index; True where it is none of those that are remembered."""
+    def was_in(self, key: int, arm: int) -> bool | None:
+        """Whether unit `key` was in the arm of that index; None where it is none of those that are remembered."""
         if key >> (_KEY_BITS - self.level):
-            return True
+            return None
         return bool(self.arms.get(key, 0) >> arm & 1)
 
     @property
@@ -63,7 +64,8 @@ class Units:
         return sum(arms.bit_count() > 1 for arms in self.arms.values()) / len(self.arms) if self.arms else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        return {"level": self.level, "arms": [number for pair in sorted(self.arms.items()) for number in pair]}
+        """`arms` has key and bits in turn."""
+        return {"level": self.level, "arms": list(chain.from_iterable(self.arms.items()))}
 
     @classmethod
     def from_json(cls, remembered: Mapping[str, Any]) -> "Units":

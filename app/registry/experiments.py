@@ -14,7 +14,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import exists, func, literal, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, joinedload
 
@@ -38,6 +38,7 @@ FINAL = ("stopped", "rolled_back", "promoted")
 REQUEST = "request"
 
 _LONGEST_REFERENCE = 200
+_OF_REQUEST, _OF_UNIT = "request:", "unit:"
 
 
 @dataclass(frozen=True)
@@ -454,10 +455,11 @@ def outcome_sums(session: Session, experiment_id: str) -> list[OutcomeSum]:
         )
         .join(
             Outcome,
+            # From outcomes to requests, by the index on these: most requests have no outcome.
             (Outcome.experiment_id == Exposure.experiment_id)
-            & (Outcome.reference == literal("request:").concat(Exposure.request_id)),
+            & (func.substr(Outcome.reference, len(_OF_REQUEST) + 1) == Exposure.request_id),
         )
-        .where(Exposure.experiment_id == experiment_id)
+        .where(Exposure.experiment_id == experiment_id, Outcome.reference.startswith(_OF_REQUEST))
         .group_by(Exposure.variant, Exposure.bucket, Outcome.metric)
     )
     return [OutcomeSum(*row) for row in session.execute(query)]
@@ -466,10 +468,10 @@ def outcome_sums(session: Session, experiment_id: str) -> list[OutcomeSum]:
 def unit_outcomes(session: Session, experiment_id: str) -> Iterator[tuple[str, str, float]]:
     """What was reported of units: unit, metric and value."""
     query = select(Outcome.reference, Outcome.metric, Outcome.value).where(
-        Outcome.experiment_id == experiment_id, Outcome.reference.startswith("unit:", autoescape=True)
+        Outcome.experiment_id == experiment_id, Outcome.reference.startswith(_OF_UNIT)
     )
     for reference, metric, value in session.execute(query):
-        yield reference.removeprefix("unit:"), metric, value
+        yield reference.removeprefix(_OF_UNIT), metric, value
 
 
 def kept_reference(name: str) -> str:
@@ -481,9 +483,9 @@ def kept_reference(name: str) -> str:
 
 def _reference(outcome: NewOutcome) -> str:
     if outcome.request_id is not None:
-        return f"request:{kept_reference(outcome.request_id)}"
+        return _OF_REQUEST + kept_reference(outcome.request_id)
     # As it is: which arm it is in depends on every character.
-    return f"unit:{outcome.unit}"
+    return f"{_OF_UNIT}{outcome.unit}"
 
 
 def _resolve(session: Session, model: Model, references: Sequence[str]) -> dict[str, Variant]:

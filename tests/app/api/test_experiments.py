@@ -4,22 +4,19 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app.experiments.assignment import Arm, Split
 from app.experiments.counts import Counts
-from app.registry import Database, experiments, models, variants
+from app.registry import Database, experiments
 from app.registry.experiments import NewExposure
-from app.registry.tables import Variant, now
+from app.registry.tables import now
 from app.settings import Settings
 from tests.app.conftest import Kept, upload_model
+from tests.app.live_experiment import SPLIT, URL, add_variants, keep_counts
 
-URL = "/api/v1/models/linear/experiments"
 ARMS = [{"variant": "original", "weight": 50, "control": True}, {"variant": "int8", "weight": 50}]
 WANTED = {"name": "int8-live", "seed": "a seed", "arms": ARMS}
-SPLIT = Split("a seed", (Arm("original", 50, control=True), Arm("int8", 50)))
 
 
 @pytest.fixture
@@ -27,26 +24,7 @@ def database(settings: Settings, client: TestClient) -> Iterator[Database]:
     """The registry of the gateway, where model `linear` has `int8`, and `bad`, which was rejected."""
     upload_model(client)
     database = Database(settings.registry_url)
-    with database.writing() as session:
-        model = models.find(session, "linear")
-        original = variants.find(session, model, "original")
-        for label, verdict in (("int8", "accepted"), ("bad", "rejected")):
-            session.add(
-                Variant(
-                    model_id=model.id,
-                    revision=original.revision,
-                    label=label,
-                    version=models.take_version(session, model),
-                    method="int8",
-                    options={},
-                    state="ready",
-                    verdict=verdict,
-                    reasons=["too far off"] if verdict == "rejected" else [],
-                    engine=original.engine,
-                    digest=original.digest,
-                    size_bytes=original.size_bytes,
-                )
-            )
+    add_variants(database)
     yield database
     database.close()
 
@@ -67,28 +45,6 @@ def _create(client: TestClient, **changes: object) -> str:
 
 def _id(address: str) -> str:
     return address.rsplit("/", 1)[1]
-
-
-def _count(
-    database: Database, address: str, requests: int, *, faster: float = 1.0, failing: float = 0.0, lost: float = 0.0
-) -> Counts:
-    """Keeps counts of one request a unit, of which `int8` loses a part, fails at a part, and is so much faster."""
-    counts = Counts(("original", "int8"))
-    rng = np.random.default_rng(1)
-    for number in range(requests):
-        place = SPLIT.place(f"user-{number}")
-        milliseconds = float(rng.lognormal(1, 0.3))
-        if place.variant == "int8":
-            if rng.random() < lost:
-                continue
-            if rng.random() < failing:
-                counts.failed(place)
-                continue
-            milliseconds /= faster
-        counts.answered(place, int(milliseconds * 1e6))
-    with database.writing() as session:
-        experiments.save_counts(session, _id(address), "one", counts.to_json())
-    return counts
 
 
 def test_a_draft_is_kept_with_its_place_and_changes_nothing(client: TestClient, database: Database) -> None:
@@ -137,7 +93,8 @@ RAMP = {"steps": [0.01, 0.05, 0.5], "hold_s": 1, "min_units": 5}
         ({"shadow": [{"variant": "int8", "sample": 0.5}] * 2}, 422, "shadow", "of its own"),
         ({"coverage": 1.5}, 422, "coverage", "0 to 1"),
         ({"coverage": -0.1}, 422, "coverage", "0 to 1"),
-        ({"seed": ""}, 422, "seed", "at least 1"),
+        ({"seed": ""}, 422, "seed", "pattern"),
+        ({"seed": "a\0b"}, 422, "seed", "pattern"),
         ({"ramp": RAMP | {"steps": [0.1, 0.05]}}, 422, "ramp.steps", "rise"),
         ({"ramp": RAMP | {"steps": [0.1, 0.1]}}, 422, "ramp.steps", "rise"),
         ({"ramp": RAMP | {"steps": [0, 0.1]}}, 422, "ramp.steps", "more than 0"),
@@ -178,6 +135,16 @@ def test_numbers_that_are_none_are_refused(client: TestClient, database: Databas
         answer = client.post(URL, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == 422
         assert "finite" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("wrong", ["name", "seed"])
+def test_half_a_character_is_refused(client: TestClient, database: Database, wrong: str) -> None:
+    body = json.dumps(WANTED | {wrong: "half"}).replace('"half"', '"\\ud800"')
+    answer = client.post(URL, content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["field"]) == (422, wrong)
+    outcome = json.dumps([OUTCOME | {"unit": "half"}]).replace('"half"', '"\\ud800"')
+    answer = client.post("/api/v1/outcomes", content=outcome, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["field"]) == (422, "0.unit")
 
 
 def test_what_is_not_there_is_not_found(client: TestClient, database: Database) -> None:
@@ -304,7 +271,7 @@ def test_promoting_makes_an_arm_the_default(client: TestClient, database: Databa
 def test_a_mismatch_of_the_split_warns_and_stops_promotion(
     client: TestClient, database: Database, started: str
 ) -> None:
-    _count(database, started, 4000, lost=0.3)
+    keep_counts(database, _id(started), 4000, lost=0.3)
     ratio = client.get(started).json()["results"]["sample_ratio"]
     assert ratio["mismatch"] is True
     assert ratio["p_value"] < 0.001
@@ -332,7 +299,7 @@ def test_results_add_up_what_processes_counted(client: TestClient, database: Dat
         shadow=[{"variant": "int8", "sample": 0.5}],
     )
     client.post(f"{address}/start")
-    counts = _count(database, address, 3000, faster=3)
+    counts = keep_counts(database, _id(address), 3000, faster=3)
     other = Counts(("original", "int8"))
     other.failed(SPLIT.place("user-0"))
     for number in range(400):
@@ -370,7 +337,7 @@ def test_results_add_up_what_processes_counted(client: TestClient, database: Dat
 def test_an_arm_that_fails_is_worse(client: TestClient, database: Database) -> None:
     address = _create(client, guardrails=[{"metric": "error_rate", "margin_abs": 0.02}])
     client.post(f"{address}/start")
-    _count(database, address, 2000, failing=0.3)
+    keep_counts(database, _id(address), 2000, failing=0.3)
     verdict = client.get(address).json()["results"]["arms"][1]["verdict"]
     assert verdict["word"] == "worse"
     assert verdict["guardrails"][0]["result"] == "broken"
@@ -438,7 +405,7 @@ def expose(database: Database, address: str, request_id: str, unit: str) -> None
 
 
 def test_outcomes_belong_to_the_arm_that_answered(client: TestClient, database: Database, started: str) -> None:
-    counts = _count(database, started, 500)
+    counts = keep_counts(database, _id(started), 500)
     reports = [{"unit": f"user-{number}", "metric": "clicked", "value": number % 2} for number in range(500)]
     assert client.post("/api/v1/outcomes", json=reports).json() == {"received": 500, "new": 500}
     assert client.post("/api/v1/outcomes", json=reports).json() == {"received": 500, "new": 0}
@@ -458,7 +425,7 @@ def test_outcomes_belong_to_the_arm_that_answered(client: TestClient, database: 
 
 
 def test_outcomes_of_units_that_never_came_do_not_count(client: TestClient, database: Database, started: str) -> None:
-    _count(database, started, 10)
+    keep_counts(database, _id(started), 10)
     reports = [{"unit": f"user-{number}", "metric": "clicked", "value": 1} for number in range(20)]
     client.post("/api/v1/outcomes", json=reports)
     arms = client.get(started).json()["results"]["arms"]
@@ -467,7 +434,7 @@ def test_outcomes_of_units_that_never_came_do_not_count(client: TestClient, data
 
 def test_late_outcomes_are_welcome(client: TestClient, database: Database, started: str) -> None:
     expose(database, started, "r1", "user-1")
-    _count(database, started, 10)
+    keep_counts(database, _id(started), 10)
     client.post(f"{started}/rollback")
     late = [
         {"request_id": "r1", "metric": "clicked", "value": 1},

@@ -73,13 +73,9 @@ def test_processes_remember_the_same_units(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(before < after for before, after in pairwise(sorted(forwards.arms)))
 
 
-def test_a_unit_that_is_not_remembered_may_have_been_anywhere() -> None:
+def test_of_a_unit_that_is_not_remembered_nothing_is_known() -> None:
     units = units_of([(5, 0)])
-    assert [units.may_have_been_in(5, 0), units.may_have_been_in(5, 1), units.may_have_been_in(6, 0)] == [
-        True,
-        False,
-        False,
-    ]
+    assert [units.was_in(5, 0), units.was_in(5, 1), units.was_in(6, 0)] == [True, False, False]
     units.merge(Units(level=1))
-    assert units.may_have_been_in(2**62, 1)
-    assert not units.may_have_been_in(6, 0)
+    assert units.was_in(2**62, 1) is None
+    assert units.was_in(6, 0) is False
