@@ -21,6 +21,7 @@ from app.inference.grpc.schema import METHODS, SERVICE
 from app.inference.grpc.server import listening
 from app.inference.grpc.service import Service
 from app.inference.recent import Recent
+from app.inference.trials import Trials
 from app.registry import OperationalError
 from app.serving.draining import Draining
 from app.serving.pool import Artifact
@@ -60,6 +61,7 @@ class Held:
         return Core(
             dataplane=cast(DataPlane, self),
             recent=cast(Recent, recent),
+            trials=Trials(none, none),
             repository=none,
             database=none,
             draining=Draining(0),
