@@ -3,13 +3,20 @@
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
+from app.blobs import LocalBlobStore
+from app.registry import Database, models, variants
+from app.registry.tables import Variant
 from tests import graphs
+from tests.app.serving.artifacts import kept_model
 from tests.conftest import free_port
 from tests.e2e.service import Process, Service, eventually
 
@@ -133,6 +140,58 @@ class Caller(threading.Thread):
             else:
                 self.variants.append(answer.headers["X-Model-Variant"])
         self._http.close()
+
+
+def test_an_arm_that_fails_is_rolled_back_within_ten_seconds_and_no_user_sees_it_fail(service: Service) -> None:
+    arms = [{"variant": "original", "weight": 50, "control": True}, {"variant": add_broken(service), "weight": 50}]
+    address = start(service, arms=arms, guardrails=[{"metric": "error_rate", "margin_abs": 0.01}])
+    callers = [Caller(service.url, number) for number in range(4)]
+    for caller in callers:
+        caller.start()
+    eventually(
+        lambda: service.http.get(address).json()["state"] == "rolled_back", seconds=60, what="the arm's rollback"
+    )
+    for caller in callers:
+        caller.stopping.set()
+        caller.join()
+    assert [failure for caller in callers for failure in caller.failures] == []
+    timeline = service.http.get(f"{address}/timeline").json()
+    started, rolled_back = (
+        next(each for each in timeline if each["kind"] == kind) for kind in ("started", "rolled_back")
+    )
+    assert "'error_rate'" in rolled_back["detail"]["reason"]
+    took = datetime.fromisoformat(rolled_back["at"]) - datetime.fromisoformat(started["at"])
+    assert took < timedelta(seconds=10)
+
+
+def add_broken(service: Service) -> str:
+    """A variant that fails whatever it is asked, put into the registry behind the API's back."""
+    model = graphs.linear_classifier(features=64, classes=64)
+    model.graph.node[0].output[0] = "whole"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([7, 7, 7]), "wrong"))
+    model.graph.node.append(helper.make_node("Reshape", ["whole", "wrong"], ["logits"]))
+    artifact = kept_model(LocalBlobStore(service.home / "blobs"), model, service.home)
+    database = Database(service.environment["OCTET_DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://"))
+    with database.writing() as session:
+        found = models.find(session, "linear")
+        original = variants.find(session, found, "original")
+        session.add(
+            Variant(
+                model_id=found.id,
+                revision=original.revision,
+                label="broken",
+                version=models.take_version(session, found),
+                method="int8",
+                options={},
+                state="ready",
+                verdict="accepted",
+                engine=original.engine,
+                digest=artifact.digest,
+                size_bytes=1,
+            )
+        )
+    database.close()
+    return "broken"
 
 
 def test_promotion_under_load_fails_no_request(service: Service) -> None:
