@@ -5,8 +5,8 @@ Needs a running Octet with the example model (`make demo`), NumPy, and `pip inst
 """
 
 import argparse
-import json
 import random
+import time
 from pathlib import Path
 
 import httpx
@@ -29,6 +29,7 @@ def main() -> None:
         experiment = started(http, wanted.model, wanted.variant)
         try:
             ask(http, wanted)
+            time.sleep(1.5)  # counts are kept within a second
             show(http.get(experiment).raise_for_status().json()["results"])
         finally:
             http.post(f"{experiment}/stop", json={"reason": "the example ended"})
@@ -65,7 +66,7 @@ def ask(http: httpx.Client, wanted: argparse.Namespace) -> None:
             right = int(answer.as_numpy("logits")[0].argmax()) == labels[index]
             outcomes.append({"request_id": request_id, "metric": "right", "value": float(right)})
             if len(outcomes) == 500 or number == wanted.requests - 1:
-                http.post("/api/v1/outcomes", content=json.dumps(outcomes)).raise_for_status()
+                http.post("/api/v1/outcomes", json=outcomes).raise_for_status()
                 outcomes = []
 
 
