@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -38,10 +39,14 @@ from app.serving.memory import machine_bytes
 from app.serving.pool import Pool
 from app.serving.siblings import Siblings
 from app.serving.statistics import Statistics
+from app.serving.threads import lower_priority
 from app.settings import Settings
 from app.tracing import Tracing
 from app.web import pages
 from app.web.report import render_report
+
+#: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
+_CONTROL_THREADS = 4
 
 _DESCRIPTION = """\
 Upload an ONNX model, get quantized variants with measured reports, serve any of them.
@@ -84,6 +89,7 @@ def create_app(settings: Settings) -> ASGIApp:
         repository=Repository(database, pool, recent),
         database=database,
         draining=draining,
+        control=ThreadPoolExecutor(_CONTROL_THREADS, "octet-control", lower_priority),
         server_name=settings.server_name,
         log_level=settings.log_level,
         threads=threads,
@@ -109,6 +115,7 @@ def create_app(settings: Settings) -> ASGIApp:
         recorder.stop()
         upkeep.stop()
         await siblings.stop()
+        core.control.shutdown(wait=False, cancel_futures=True)
         batcher.close()
         pool.close()
         outbox.stop()

@@ -6,7 +6,6 @@ the same conditions, unlike those of arms that disturb each other.
 """
 
 import logging
-import os
 import queue
 import random
 import threading
@@ -22,6 +21,7 @@ from app.engines.engine import Array
 from app.experiments.recorder import Pair, Recorder
 from app.serving.batches import Work
 from app.serving.pool import Artifact, Pool
+from app.serving.threads import lower_priority
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Shadows:
         return True
 
     def _run(self) -> None:
-        _yield_to_all_others()
+        lower_priority(19)
         while True:
             shadowed = self._waiting.get()
             if shadowed is None or self._stopping:
@@ -120,9 +120,3 @@ def paired(control: Answer, variant: Answer, rows: int) -> Pair:
 def _cosine(mine: Array, its: Array) -> float | None:
     norms = float(np.linalg.norm(mine) * np.linalg.norm(its))
     return float(mine @ its) / norms if norms and np.isfinite(norms) else None
-
-
-def _yield_to_all_others() -> None:
-    if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

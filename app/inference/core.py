@@ -1,6 +1,7 @@
 """What every face of the protocol stands on."""
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from app.inference.dataplane import DataPlane, InferenceResponse
@@ -15,7 +16,8 @@ from app.serving.draining import Draining
 class Core:
     """`server_name` and `log_level` are what clients are told; `threads`: requests computed at once.
 
-    `on_answer` hears of each inference that was answered.
+    `control`: where loads and unloads run, of which the kernel prefers inference. `on_answer` hears of each inference
+    that was answered.
     """
 
     dataplane: DataPlane
@@ -24,6 +26,7 @@ class Core:
     repository: Repository
     database: Database
     draining: Draining
+    control: Executor
     server_name: str
     log_level: str
     threads: int

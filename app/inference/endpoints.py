@@ -1,5 +1,6 @@
 """What each route of the REST face does; `rest` says where they are."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -29,8 +30,6 @@ _SMALL_BYTES = 65_536
 _RENDERED_AT_ONCE_BYTES = 16_384
 #: What nginx logs where a client left before its answer; nobody reads it.
 _CLIENT_CLOSED_REQUEST = 499
-#: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
-_CONTROL_THREADS = 4
 
 T = TypeVar("T")
 
@@ -58,7 +57,7 @@ class Endpoints:
         self._logging = fixed_settings.logging_settings(core.log_level)
         self._limits = limits
         self._inference = CapacityLimiter(core.threads)
-        self._control = CapacityLimiter(_CONTROL_THREADS)
+        self._control = core.control
 
     # The server
 
@@ -175,7 +174,7 @@ class Endpoints:
         return json_object(raw) if bytes(raw).strip() else {}
 
     async def _controlled(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await to_thread.run_sync(partial(work, *arguments), limiter=self._control)
+        return await asyncio.get_running_loop().run_in_executor(self._control, partial(work, *arguments))
 
     async def _fixed(self, request: Request, settings: Any) -> Response:
         if request.method == "POST":

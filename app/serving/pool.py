@@ -1,17 +1,17 @@
 """Variants in memory: loaded once, in a thread that holds up nobody, and kept within a limit of bytes."""
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from app.blobs import BlobStore
 from app.engines import LoadedModel
 from app.serving.loading import Artifact, Loader
 from app.serving.memory import give_back_freed, resident_bytes
+from app.serving.threads import lower_priority
 
 __all__ = ["Artifact", "Lease", "Pool"]
 
@@ -71,7 +71,7 @@ class Pool:
         # The least recently used first.
         self._entries: dict[Artifact, _Entry] = {}
         self._pinned: set[Artifact] = set()
-        self._loads = ThreadPoolExecutor(1, "octet-load", _lower_priority)
+        self._loads = ThreadPoolExecutor(1, "octet-load", lower_priority)
 
     def acquire(self, artifact: Artifact) -> "Future[Lease]":
         """A lease, at once when the artifact is loaded, and else when it is; callers that come meanwhile share a load.
@@ -264,10 +264,3 @@ class Pool:
         entry.model = None
         give_back_freed()
         entry.out.set()
-
-
-def _lower_priority() -> None:
-    """Have the kernel prefer threads that answer requests to this one; where threads have priorities of their own."""
-    if hasattr(os, "setpriority") and hasattr(threading, "get_native_id") and os.uname().sysname == "Linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -25,8 +25,6 @@ from app.logs import REQUEST_ID, new_request_id
 _RENDERED_AT_ONCE_BYTES = 16_384
 #: Requests of one stream that are taken before the first of them is answered.
 _STREAM_AHEAD = 64
-#: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
-_CONTROL_THREADS = 4
 
 _Request = METHODS["ModelInfer"].request
 _StreamResponse = METHODS["ModelStreamInfer"].response
@@ -53,7 +51,7 @@ class Service:
         self._name = core.server_name
         self._logging = fixed_settings.logging_settings(core.log_level)
         self._inference = CapacityLimiter(core.threads)
-        self._control = CapacityLimiter(_CONTROL_THREADS)
+        self._control = core.control
         self._reading: set[asyncio.Task[None]] = set()
 
     # The server
@@ -126,7 +124,7 @@ class Service:
         return {}
 
     async def _controlled(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await to_thread.run_sync(partial(work, *arguments), limiter=self._control)
+        return await asyncio.get_running_loop().run_in_executor(self._control, partial(work, *arguments))
 
     # Inference
 

@@ -65,6 +65,7 @@ class Held:
             repository=none,
             database=none,
             draining=Draining(0),
+            control=none,
             server_name="octet",
             log_level="info",
             threads=1,
