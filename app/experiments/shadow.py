@@ -74,7 +74,7 @@ class Shadows:
         return True
 
     def _run(self) -> None:
-        lower_priority(19)
+        lower_priority()
         while True:
             shadowed = self._waiting.get()
             if shadowed is None or self._stopping:
