@@ -28,6 +28,15 @@ def linear_classifier(*, features: int = 16, classes: int = 4, seed: int = 0) ->
     return _model(graph)
 
 
+def failing_classifier(*, features: int = 16, classes: int = 4) -> onnx.ModelProto:
+    """`linear_classifier`, but that it fails whatever it is asked: its answer is given a shape that it cannot have."""
+    model = linear_classifier(features=features, classes=classes)
+    model.graph.node[0].output[0] = "whole"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([7, 7, 7]), "wrong"))
+    model.graph.node.append(helper.make_node("Reshape", ["whole", "wrong"], ["logits"]))
+    return model
+
+
 def quantized_classifier(*, features: int = 16, classes: int = 4, seed: int = 0) -> onnx.ModelProto:
     """`linear_classifier` without its bias, as another tool might have quantized it: Q/DQ around the product."""
     random = np.random.default_rng(seed)

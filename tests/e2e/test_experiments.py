@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from onnx import helper, numpy_helper
 
 from app.blobs import LocalBlobStore
 from app.registry import Database, models, variants
@@ -161,10 +159,7 @@ def test_an_arm_that_fails_is_rolled_back_and_no_user_sees_it_fail(service: Serv
 
 def add_broken(service: Service) -> str:
     """A variant that fails whatever it is asked, put into the registry behind the API's back."""
-    model = graphs.linear_classifier(features=64, classes=64)
-    model.graph.node[0].output[0] = "whole"
-    model.graph.initializer.append(numpy_helper.from_array(np.array([7, 7, 7]), "wrong"))
-    model.graph.node.append(helper.make_node("Reshape", ["whole", "wrong"], ["logits"]))
+    model = graphs.failing_classifier(features=64, classes=64)
     artifact = kept_model(LocalBlobStore(service.home / "blobs"), model, service.home)
     database = Database(service.environment["OCTET_DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://"))
     with database.writing() as session:

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
-from onnx import helper, numpy_helper
 
 from app.blobs import LocalBlobStore
 from app.experiments.assignment import Arm, Split
@@ -25,15 +23,6 @@ from tests.app.serving.artifacts import kept_model
 URL = "/api/v1/models/linear/experiments"
 SPLIT = Split("a seed", (Arm("original", 50, control=True), Arm("int8", 50)), 0.8)
 UNITS = [f"user-{number}" for number in range(60)]
-
-
-def failing() -> onnx.ModelProto:
-    """`linear_classifier`, but that it fails whatever it is asked."""
-    model = graphs.linear_classifier()
-    model.graph.node[0].output[0] = "whole"
-    model.graph.initializer.append(numpy_helper.from_array(np.array([7, 7, 7]), "wrong"))
-    model.graph.node.append(helper.make_node("Reshape", ["whole", "wrong"], ["logits"]))
-    return model
 
 
 class House:
@@ -146,7 +135,7 @@ def test_who_names_no_unit_is_answered_by_the_control_uncounted(house: House) ->
 
 
 def test_an_arm_that_fails_is_counted_and_its_users_get_the_controls_answer(house: House) -> None:
-    house.add("broken", failing())
+    house.add("broken", graphs.failing_classifier())
     arms = [{"variant": "original", "weight": 50, "control": True}, {"variant": "broken", "weight": 50}]
     address = house.start(arms=arms, coverage=1.0)
     answers = [house.ask(unit) for unit in UNITS]
