@@ -13,26 +13,30 @@ SPLIT = Split("a seed", (Arm("original", 50, control=True), Arm("int8", 50)))
 
 def add_variants(database: Database) -> None:
     """Gives the model `linear` a variant `int8`, and `bad`, which was rejected; both answer as the original does."""
+    add_variant(database, "int8")
+    add_variant(database, "bad", verdict="rejected", reasons=["too far off"])
+
+
+def add_variant(database: Database, label: str, **facts: object) -> None:
+    """Gives the model `linear` a variant, put into the registry as a job would; it answers as the original does,
+    unless `facts` name another `digest`."""
     with database.writing() as session:
         model = models.find(session, "linear")
         original = variants.find(session, model, "original")
-        for label, verdict in (("int8", "accepted"), ("bad", "rejected")):
-            session.add(
-                Variant(
-                    model_id=model.id,
-                    revision=original.revision,
-                    label=label,
-                    version=models.take_version(session, model),
-                    method="int8",
-                    options={},
-                    state="ready",
-                    verdict=verdict,
-                    reasons=["too far off"] if verdict == "rejected" else [],
-                    engine=original.engine,
-                    digest=original.digest,
-                    size_bytes=original.size_bytes,
-                )
-            )
+        known: dict[str, object] = {
+            "method": "int8",
+            "options": {},
+            "state": "ready",
+            "verdict": "accepted",
+            "reasons": [],
+            "engine": original.engine,
+            "digest": original.digest,
+            "size_bytes": original.size_bytes,
+        }
+        version = models.take_version(session, model)
+        session.add(
+            Variant(model_id=model.id, revision=original.revision, label=label, version=version, **(known | facts))
+        )
 
 
 def keep_counts(

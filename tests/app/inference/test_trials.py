@@ -13,11 +13,11 @@ from httpx import Response
 
 from app.blobs import LocalBlobStore
 from app.experiments.assignment import Arm, Split
-from app.registry import Database, models, variants
-from app.registry.tables import Variant
+from app.registry import Database
 from app.settings import Settings
 from tests import graphs
 from tests.app.conftest import upload_model
+from tests.app.live_experiment import add_variant
 from tests.app.serving.artifacts import kept_model
 
 URL = "/api/v1/models/linear/experiments"
@@ -36,25 +36,7 @@ class House:
         upload_model(client)
 
     def add(self, label: str, model: onnx.ModelProto) -> None:
-        artifact = kept_model(self._blobs, model, self._folder)
-        with self.database.writing() as session:
-            found = models.find(session, "linear")
-            original = variants.find(session, found, "original")
-            session.add(
-                Variant(
-                    model_id=found.id,
-                    revision=original.revision,
-                    label=label,
-                    version=models.take_version(session, found),
-                    method="int8",
-                    options={},
-                    state="ready",
-                    verdict="accepted",
-                    engine=original.engine,
-                    digest=artifact.digest,
-                    size_bytes=1,
-                )
-            )
+        add_variant(self.database, label, digest=kept_model(self._blobs, model, self._folder).digest)
 
     def start(self, **changes: Any) -> str:
         """The address of an experiment that runs."""
