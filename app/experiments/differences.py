@@ -10,7 +10,7 @@ from app.experiments.sketch import RELATIVE_ERROR, Latencies, Sketch
 
 #: Below so many clusters in either arm, sums are not taken to be normal.
 MINIMUM_CLUSTERS = 100
-#: Nor are those of proportions, below so many events of either outcome in both arms together.
+#: Nor are those of proportions, below so many of the outcome that is rarer in an arm, over both arms.
 MINIMUM_EVENTS = 20
 
 #: Of alpha, the part that is spent on intervals that need no normality, so that both kinds together keep to alpha.
@@ -29,11 +29,12 @@ def difference(control: Moments, arm: Moments, alpha: float) -> Interval:
     if not (control.denominator and arm.denominator):
         return Interval(-inf, 0.0, inf)
     proportions = control.proportion and arm.proportion
+    error = _error(control, arm)
     few = min(control.effective_clusters, arm.effective_clusters) < MINIMUM_CLUSTERS
-    if proportions and (few or _rare(control, arm)):
+    # Where one arm fails all and the other nothing, or every cluster at the same rate, nothing varies to go by.
+    if proportions and (few or not error or _rare(control) + _rare(arm) < MINIMUM_EVENTS):
         mine, its = (exact_proportion(moments, alpha * EXACT_PART / 2) for moments in (arm, control))
         return Interval(mine.low - its.high, estimate, mine.high - its.low)
-    error = _error(control, arm)
     if few or not error:
         return Interval(-inf, estimate, inf)
     level = alpha * (1 - EXACT_PART) if proportions else alpha
@@ -126,10 +127,9 @@ def _error(control: Moments, arm: Moments) -> float:
     return sqrt(by_observation * (1 / control.denominator + 1 / arm.denominator))
 
 
-def _rare(control: Moments, arm: Moments) -> bool:
-    events = control.numerator + arm.numerator
-    others = control.denominator + arm.denominator - events
-    return min(events, others) < MINIMUM_EVENTS
+def _rare(moments: Moments) -> float:
+    """How many observations had the outcome that is the rarer one in this arm."""
+    return min(moments.numerator, moments.denominator - moments.numerator)
 
 
 def _design_effect(moments: Moments) -> float:

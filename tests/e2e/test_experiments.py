@@ -9,7 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
+from app.blobs import LocalBlobStore
+from app.registry import Database
 from tests import graphs
+from tests.app.live_experiment import add_variant
+from tests.app.serving.artifacts import kept_model
 from tests.conftest import free_port
 from tests.e2e.service import Process, Service, eventually
 
@@ -133,6 +137,34 @@ class Caller(threading.Thread):
             else:
                 self.variants.append(answer.headers["X-Model-Variant"])
         self._http.close()
+
+
+def test_an_arm_that_fails_is_rolled_back_and_no_user_sees_it_fail(service: Service) -> None:
+    add_broken(service)
+    arms = [{"variant": "original", "weight": 50, "control": True}, {"variant": "broken", "weight": 50}]
+    address = start(service, arms=arms, guardrails=[{"metric": "error_rate", "margin_abs": 0.01}])
+    callers = [Caller(service.url, number) for number in range(4)]
+    for caller in callers:
+        caller.start()
+    eventually(
+        lambda: service.http.get(address).json()["state"] == "rolled_back", seconds=60, what="the arm's rollback"
+    )
+    for caller in callers:
+        caller.stopping.set()
+        caller.join()
+    assert [failure for caller in callers for failure in caller.failures] == []
+    timeline = service.http.get(f"{address}/timeline").json()
+    (rolled_back,) = (each for each in timeline if each["kind"] == "rolled_back")
+    assert "'error_rate'" in rolled_back["detail"]["reason"]
+
+
+def add_broken(service: Service) -> None:
+    """Puts a variant that fails whatever it is asked into the registry, behind the API's back."""
+    model = graphs.failing_classifier(features=64, classes=64)
+    artifact = kept_model(LocalBlobStore(service.home / "blobs"), model, service.home)
+    database = Database(service.environment["OCTET_DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://"))
+    add_variant(database, "broken", digest=artifact.digest)
+    database.close()
 
 
 def test_promotion_under_load_fails_no_request(service: Service) -> None:

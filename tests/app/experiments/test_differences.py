@@ -3,6 +3,7 @@ from math import inf
 import numpy as np
 import pytest
 
+from app.experiments.assignment import BUCKETS
 from app.experiments.differences import (
     MINIMUM_CLUSTERS,
     degrees_of_freedom,
@@ -74,6 +75,24 @@ def test_before_there_are_enough_clusters_only_proportions_are_compared() -> Non
 
 def test_an_arm_that_always_fails_is_found_in_some_dozens_of_units() -> None:
     assert difference(proportion_of(0, 20), proportion_of(20, 20), 0.05 / 4).low > 0.1
+
+
+@pytest.mark.parametrize("requests", [1_000, 10_000, 1_000_000])
+@pytest.mark.parametrize("failed", [1.0, 0.9999])
+def test_an_arm_that_fails_as_good_as_always_is_found_however_late_one_looks(requests: int, failed: float) -> None:
+    """Neither arm varies then, or next to nothing, which says nothing of how sure the difference is."""
+    each = requests / BUCKETS
+    control = Moments.of([0.0] * BUCKETS, [each] * BUCKETS)
+    arm = Moments.of([each * failed] * BUCKETS, [each] * BUCKETS)
+    found = difference(control, arm, 0.05)
+    assert 0.9 < found.low < found.estimate == pytest.approx(failed)
+
+
+def test_arms_whose_clusters_all_have_the_same_rate_are_compared() -> None:
+    control, arm = (Moments.of([rate * 100] * BUCKETS, [100.0] * BUCKETS) for rate in (0.1, 0.2))
+    found = difference(control, arm, 0.05)
+    assert 0.05 < found.low < found.estimate == pytest.approx(0.1)
+    assert found.high < 0.15
 
 
 def test_one_client_whose_requests_all_fail_is_no_proof() -> None:
