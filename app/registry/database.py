@@ -87,7 +87,8 @@ def lock_blobs(session: Session) -> None:
     """Hold, until this transaction ends, the right to link or remove blobs.
 
     Without it a blob could be removed as unreferenced between another upload's storing it and committing
-    the row that names it. SQLite's single writer needs no further lock.
+    the row that names it. SQLite's single writer needs no further lock than to have begun.
     """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(811734001)"))
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(811734001)"))
