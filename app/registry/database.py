@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -54,6 +55,14 @@ class Database:
         except DBAPIError:
             return False
         return True
+
+    def clock(self) -> datetime:
+        """The time where the registry is."""
+        if self.engine.dialect.name == "sqlite":
+            return datetime.now(UTC)
+        with self.engine.connect() as connection:
+            there: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return there
 
     def close(self) -> None:
         self.engine.dispose()

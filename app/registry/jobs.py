@@ -207,6 +207,12 @@ def counts(session: Session) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
+def longest_wait_s(session: Session) -> float:
+    """For how long the oldest of the queued jobs has been there; 0 where none waits."""
+    oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state == "queued"))
+    return 0.0 if oldest is None else (now() - oldest).total_seconds()
+
+
 def events_after(session: Session, job_id: str, last_id: int) -> list[JobEvent]:
     """The changes of the job since event `last_id`, in order."""
     query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > last_id).order_by(JobEvent.id)
