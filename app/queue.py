@@ -8,7 +8,9 @@ import logging
 import threading
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
+from app.errors import Unavailable
 from app.registry import Database, jobs
 from app.settings import Settings
 
@@ -60,3 +62,16 @@ class Outbox:
             # Sent first, noted after: a crash between the two sends twice, which a worker's claim makes harmless.
             with self._database.writing() as session:
                 jobs.announced(session, [job_id])
+
+
+def check_broker(settings: Settings) -> None:
+    """Raises `Unavailable` when no message could be sent now."""
+    celery = Celery("octet")
+    celery.conf.update(settings.celery)
+    try:
+        with celery.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=5)
+    except (OperationalError, OSError) as error:
+        raise Unavailable(f"the broker does not answer: {error}") from error
+    finally:
+        celery.close()

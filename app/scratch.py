@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _PREFIX = "gateway"
+_JOB_PREFIX = "job-"
 
 
 @contextmanager
@@ -22,9 +23,26 @@ def private_folder(scratch: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_leftovers(scratch: Path) -> None:
-    """Remove what killed gateways of this host left behind."""
+def leftovers(scratch: Path) -> Iterator[Path]:
+    """What killed gateways and commands of this host left behind."""
     for folder in scratch.glob(f"{_PREFIX}-{socket.gethostname()}-*"):
         process = folder.name.rsplit("-", 2)[1]
-        if not process.isdigit() or int(process) == os.getpid() or not Path(f"/proc/{process}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        if not process.isdigit() or not Path(f"/proc/{process}").exists():
+            yield folder
+
+
+def remove_leftovers(scratch: Path) -> None:
+    """Remove `leftovers`, when a process starts: what seems to be of itself is of one that had its number before."""
+    own = scratch.glob(f"{_PREFIX}-{socket.gethostname()}-{os.getpid()}-*")
+    for folder in (*leftovers(scratch), *own):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def job_folder(scratch: Path, token: str) -> Path:
+    """Where the holder of the lease `token` does its job."""
+    return scratch / f"{_JOB_PREFIX}{token}"
+
+
+def job_folders(scratch: Path) -> dict[str, Path]:
+    """All such folders, by token."""
+    return {folder.name.removeprefix(_JOB_PREFIX): folder for folder in scratch.glob(f"{_JOB_PREFIX}*")}

@@ -19,6 +19,7 @@ from app.intake.deposit import deposit, discard_checkpoints
 from app.registry import Database, OperationalError, Session, calibrations, jobs, points, variants
 from app.registry.evaluations import Outcome
 from app.registry.jobs import Lease, NewArtifact
+from app.scratch import job_folder
 from app.settings import Settings
 from worker.calibration.statistics import settings as calibration_settings
 from worker.checkpoints import Checkpoints
@@ -84,7 +85,7 @@ class Runner:
                 self._running -= 1
 
     def _run_leased(self, lease: Lease) -> None:
-        folder = self._settings.scratch_folder / f"job-{lease.token}"
+        folder = job_folder(self._settings.scratch_folder, lease.token)
         try:
             end = self._work(lease, folder)
             self._persistently(end)

@@ -5,6 +5,7 @@ import shutil
 import threading
 from collections.abc import Callable
 
+from app.intake.leftovers import orphaned_job_folders
 from app.registry import Database, jobs, workers
 from app.settings import Settings
 from worker.runner import Runner
@@ -65,16 +66,6 @@ class Sweeper:
             self._wake(job_id)
             with self._database.writing() as session:
                 jobs.announced(session, [job_id])
-        self._remove_orphaned_folders()
+        for folder in orphaned_job_folders(self._database, self._settings.scratch_folder):
+            shutil.rmtree(folder, ignore_errors=True)
         self._runner.discard_checkpoints()
-
-    def _remove_orphaned_folders(self) -> None:
-        """Folders of jobs whose worker was killed: no lease names them any more."""
-        folders = {folder.name.removeprefix("job-"): folder for folder in self._settings.scratch_folder.glob("job-*")}
-        if not folders:
-            return
-        with self._database.reading() as session:
-            held = jobs.held_tokens(session)
-        for token, folder in folders.items():
-            if token not in held:
-                shutil.rmtree(folder, ignore_errors=True)

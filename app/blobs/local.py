@@ -2,10 +2,14 @@
 
 import errno
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from app.errors import NoSpace
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class LocalBlobStore:
@@ -46,6 +50,11 @@ class LocalBlobStore:
             if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK}:
                 raise
             shutil.copyfile(self.path(digest), target)
+
+    def digests(self) -> Iterator[str]:
+        for place in self._folder.glob("??/*"):
+            if _DIGEST.fullmatch(place.name) and place.is_file():
+                yield place.name
 
     def _place(self, digest: str) -> Path:
         return self._folder / digest[:2] / digest

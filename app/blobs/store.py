@@ -1,5 +1,6 @@
 """What a store of content-addressed bytes offers; a blob's name is the sha256 of its content, in hex."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -24,4 +25,8 @@ class BlobStore(Protocol):
 
     def link(self, digest: str, target: Path) -> None:
         """Make the blob's content appear at `target`, without copying it where the store can. To be read only."""
+        ...
+
+    def digests(self) -> Iterator[str]:
+        """Of all blobs that are there; those that come or go meanwhile may be among them or not."""
         ...

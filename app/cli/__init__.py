@@ -11,7 +11,9 @@ from rich.text import Text
 from app import __version__
 from app.cli.client import compare, default, download, infer, jobs, override, quantize, upload
 from app.cli.demo import demo
+from app.cli.doctor import doctor
 from app.cli.experiments import ab
+from app.cli.housekeeping import backup, gc, restore
 from app.cli.operations import config, health, migrate
 from app.cli.processes import gateway, serve, worker
 from app.errors import OctetError
@@ -43,7 +45,7 @@ def _root(
 _COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Run": [serve, demo, gateway, worker],
     "Use": [upload, quantize, jobs, compare, default, override, infer, download],
-    "Operate": [migrate, config, health],
+    "Operate": [migrate, config, health, doctor, gc, backup, restore],
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:

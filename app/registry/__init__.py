@@ -1,8 +1,8 @@
 """The SQL truth: models, datasets, jobs, variants and their evaluations."""
 
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.registry.database import Database
 
-__all__ = ["Database", "IntegrityError", "OperationalError", "Session"]
+__all__ = ["Database", "DatabaseError", "IntegrityError", "OperationalError", "Session"]

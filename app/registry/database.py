@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -55,6 +56,14 @@ class Database:
             return False
         return True
 
+    def clock(self) -> datetime:
+        """The time where the registry is."""
+        if self.engine.dialect.name == "sqlite":
+            return datetime.now(UTC)
+        with self.engine.connect() as connection:
+            there: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return there
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -87,7 +96,8 @@ def lock_blobs(session: Session) -> None:
     """Hold, until this transaction ends, the right to link or remove blobs.
 
     Without it a blob could be removed as unreferenced between another upload's storing it and committing
-    the row that names it. SQLite's single writer needs no further lock.
+    the row that names it. SQLite's single writer needs no further lock than to have begun.
     """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(811734001)"))
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(811734001)"))

@@ -11,10 +11,10 @@ that was slow, frozen or cut off can change nothing once another has the job.
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from app.errors import Conflict, Invalid, LeaseLost, UnknownJob
@@ -205,6 +205,12 @@ def counts(session: Session) -> dict[str, int]:
     """Number of jobs by state."""
     rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
     return {row[0]: row[1] for row in rows}
+
+
+def longest_wait_s(session: Session) -> float:
+    """For how long the oldest of the queued jobs has been there; 0 where none waits."""
+    oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state == "queued"))
+    return 0.0 if oldest is None else (now() - oldest).total_seconds()
 
 
 def events_after(session: Session, job_id: str, last_id: int) -> list[JobEvent]:
@@ -440,6 +446,16 @@ def expire(session: Session, *, max_attempts: int) -> list[str]:
             _change(session, held, **_REQUEUED)
         taken.append(job.id)
     return taken
+
+
+def ended_before(session: Session, moment: datetime) -> list[str]:
+    """The ids of jobs that ended before `moment`."""
+    return list(session.scalars(select(Job.id).where(Job.state.not_in(LIVE), Job.finished_at < moment)))
+
+
+def forget(session: Session, job_ids: Collection[str]) -> None:
+    """Remove ended jobs with their events and idempotency keys; the variants that they made stay."""
+    session.execute(delete(Job).where(Job.id.in_(job_ids), Job.state.not_in(LIVE)))
 
 
 def unannounced(session: Session) -> list[str]:

@@ -6,7 +6,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from app.errors import Unavailable
+from app.errors import Invalid, Unavailable
 from app.registry.database import Database
 from app.registry.tables import Base
 
@@ -23,11 +23,27 @@ def upgrade(url: str) -> None:
     command.upgrade(_config(url), "head")
 
 
+def schema(database: Database) -> str | None:
+    """The registry's schema: the last migration that it has had."""
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def become(database: Database, wanted: str) -> None:
+    """Give an empty registry the schema `wanted`. Raises `Invalid` for one that this code does not know."""
+    config = _config(database.url)
+    if wanted not in {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}:
+        raise Invalid(f"schema {wanted[:80]} is not known here: it is of a newer version of Octet")
+    current = schema(database)
+    if current is not None and current != wanted:
+        command.downgrade(config, "base")
+    command.upgrade(config, wanted)
+
+
 def check_current(database: Database) -> None:
     """Raises `Unavailable` when the registry's schema is not the one that this code was written for."""
     head = ScriptDirectory.from_config(_config(database.url)).get_current_head()
-    with database.engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+    current = schema(database)
     if current != head:
         raise Unavailable(f"the registry is at schema {current or 'none'}, not {head}: run `octet migrate`")
 

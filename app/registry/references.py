@@ -1,6 +1,6 @@
 """Which blobs the registry still names."""
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import CompoundSelect, exists, or_, select, union
 from sqlalchemy.orm import Session
 
 from app.registry.jobs import LIVE
@@ -20,3 +20,14 @@ def is_referenced(session: Session, digest: str) -> bool:
         )
     )
     return bool(session.scalar(named))
+
+
+def referenced(session: Session) -> set[str]:
+    """The blobs that `is_referenced` is true of."""
+    named: CompoundSelect[tuple[str]] = union(
+        select(Dataset.digest),
+        select(Variant.digest),
+        select(Variant.data_digest).where(Variant.data_digest.is_not(None)),
+        select(Job.checkpoint_digest).where(Job.checkpoint_digest.is_not(None), Job.state.in_(LIVE)),
+    )
+    return set(session.scalars(named))

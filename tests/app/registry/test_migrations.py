@@ -1,9 +1,12 @@
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import select
 
-from app.errors import Unavailable
+from app.errors import Invalid, Unavailable
 from app.registry import Database, jobs, methods, migrations, models, variants
 from tests.app.registry.conftest import new_revision
+from tests.app.registry.filled import fill, reflected
 
 
 def test_migrations_and_models_agree(database: Database) -> None:
@@ -73,3 +76,36 @@ def test_an_unmigrated_registry_is_refused_with_the_command_to_run(registry_url:
 def test_upgrading_twice_changes_nothing(database: Database, registry_url: str) -> None:
     migrations.upgrade(registry_url)
     migrations.check_current(database)
+
+
+REVISIONS = [
+    script.revision
+    for script in ScriptDirectory.from_config(migrations._config("sqlite://")).walk_revisions()
+    if not script.is_head
+]
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_every_older_registry_comes_forward_with_all_of_its_rows(registry_url: str, revision: str) -> None:
+    database = Database(registry_url)
+    migrations.become(database, revision)
+    with database.engine.begin() as connection:
+        fill(connection, reflected(connection))
+        before = {table.name: connection.execute(select(table)).mappings().all() for table in reflected(connection)}
+    migrations.upgrade(registry_url)
+    assert migrations.differences(database) == []
+    with database.engine.connect() as connection:
+        for table in reflected(connection):
+            after = connection.execute(select(table)).mappings().all()
+            kept = [{name: row[name] for name in row if name in table.columns} for row in before.get(table.name, [])]
+            assert [{name: row[name] for name in old} for row, old in zip(after, kept, strict=True)] == kept
+    database.close()
+
+
+def test_an_empty_registry_takes_any_schema_that_is_known(database: Database) -> None:
+    migrations.become(database, "0003")
+    assert migrations.schema(database) == "0003"
+    migrations.become(database, "0005")
+    assert migrations.schema(database) == "0005"
+    with pytest.raises(Invalid, match="newer version"):
+        migrations.become(database, "9999")
