@@ -4,7 +4,6 @@ Each process writes sums of its own, which are added up when they are read. So a
 counted in its last second, and nothing is ever counted twice.
 """
 
-import logging
 import os
 import socket
 import threading
@@ -15,10 +14,9 @@ from datetime import UTC, datetime
 
 from app.experiments.assignment import Place
 from app.experiments.counts import Counts
+from app.periodic import Periodic
 from app.registry import Database, experiments
 from app.registry.experiments import NewExposure
-
-_log = logging.getLogger(__name__)
 
 _EVERY_S = 0.5
 #: Exposures of one experiment that wait while the registry does not answer; of more, the oldest are dropped.
@@ -49,16 +47,15 @@ class Recorder:
         # All that this process has counted: touched by whoever writes alone.
         self._total: dict[str, Counts] = {}
         self._writing = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="octet-recorder", daemon=True)
+        self._periodic = Periodic("recorder", _EVERY_S, self.flush)
 
     def start(self) -> None:
-        self._thread.start()
+        self._periodic.start()
 
     def stop(self) -> None:
         """Write what is left."""
-        self._stopping.set()
-        self._thread.join(timeout=10)
+        self._periodic.stop()
+        self._periodic.once()
 
     def answered(self, experiment: str, arms: Sequence[str], place: Place, latency_ns: int, request_id: str) -> None:
         """An arm answered a request of a unit after `latency_ns`."""
@@ -126,14 +123,3 @@ class Recorder:
         assert place.variant is not None
         exposure = NewExposure(request_id, place.variant, place.bucket, place.key, datetime.now(UTC))
         self._exposures.setdefault(experiment, []).append(exposure)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(_EVERY_S):
-            self._try_to_flush()
-        self._try_to_flush()
-
-    def _try_to_flush(self) -> None:
-        try:
-            self.flush()
-        except Exception as error:  # noqa: BLE001 - each driver raises its own, and this thread outlives them all
-            _log.warning("what experiments counted cannot be written, and will be later: %s", error)
