@@ -105,7 +105,21 @@ class OutcomeSum:
     most: float
 
 
-def create(session: Session, model: Model, new: NewExperiment) -> Experiment:
+def created_by(session: Session, model: Model, key: Key) -> Experiment | None:
+    """The experiment of `model` that the request with `key` made; raises `Invalid` where that was another request."""
+    made = (
+        select(Experiment)
+        .join(ExperimentEvent, ExperimentEvent.experiment_id == Experiment.id)
+        .where(Experiment.model_id == model.id, ExperimentEvent.kind == "created", ExperimentEvent.key == key.text)
+        .options(joinedload(Experiment.model), joinedload(Experiment.revision))
+    )
+    known = session.scalar(made)
+    if known is not None:
+        _repeated(session, known, key)
+    return known
+
+
+def create(session: Session, model: Model, new: NewExperiment, *, key: Key | None = None) -> Experiment:
     """A draft, which changes nothing that is served until it is started.
 
     Its variants are those of the newest revision that has them all. Raises `UnknownVariant`, `Invalid` where no
@@ -138,7 +152,7 @@ def create(session: Session, model: Model, new: NewExperiment) -> Experiment:
             raise Invalid(f"each {noun} of an experiment needs a variant of its own", field=_FIELDS[noun])
     session.add(experiment)
     session.flush()
-    _log(session, experiment, "created", {"by": REQUEST})
+    _log(session, experiment, "created", {"by": REQUEST}, key)
     return experiment
 
 

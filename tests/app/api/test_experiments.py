@@ -2,6 +2,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -239,6 +240,36 @@ def test_a_key_makes_one_change(client: TestClient, database: Database) -> None:
         client.post(f"{address}/promote", json={"variant": "int8"}, headers={"Idempotency-Key": "p"}) for _ in range(2)
     ]
     assert [answer.json()["state"] for answer in promoted] == ["promoted"] * 2
+
+
+def test_a_key_makes_one_experiment(client: TestClient, database: Database) -> None:
+    headers = {"Idempotency-Key": "k"}
+    first = client.post(URL, json=WANTED, headers=headers)
+    client.post(f"{first.headers['Location']}/start")
+    again = client.post(URL, json=WANTED, headers=headers)
+    assert (again.status_code, again.headers["Location"]) == (201, first.headers["Location"])
+    assert (again.json()["state"], again.headers["ETag"]) == ("running", '"2"')
+    assert len(client.get(URL).json()) == 1
+    other = client.post(URL, json=WANTED | {"coverage": 0.5}, headers=headers)
+    assert (other.status_code, other.json()["field"]) == (422, "Idempotency-Key")
+    assert client.post(f"{first.headers['Location']}/stop", headers=headers).status_code == 422
+    assert client.post(URL, json=WANTED, headers={"Idempotency-Key": "another"}).status_code == 201
+    assert len(client.get(URL).json()) == 2
+
+
+def test_requests_of_one_key_at_once_make_one_experiment(client: TestClient, database: Database) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda _: client.post(URL, json=WANTED, headers={"Idempotency-Key": "k"}), range(8))
+        )
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.headers["Location"] for answer in answers}) == 1
+
+
+def test_a_dry_run_spends_no_key(client: TestClient, database: Database) -> None:
+    headers = {"Idempotency-Key": "k"}
+    assert client.post(URL, json=WANTED | {"dry_run": True}, headers=headers).json()["id"] is None
+    assert client.post(URL, json=WANTED, headers=headers).status_code == 201
 
 
 def test_rolling_back_takes_the_units_of_an_arm(client: TestClient, started: str) -> None:
