@@ -164,7 +164,9 @@ def measure(bench: Bench, port: int, source: Source, rounds: int, seconds: float
     for title, load in loads(port, plain.exchanges, seconds).items():
         found = [bench.compare(plain, shadowed, load, shadows_first=bool(round % 2)) for round in range(rounds)]
         ratio = Spread.of(each.ratio for each in found)
-        without, with_shadows = (Spread.of(getattr(each, field) for each in found) for field in ("without_ms", "with_ms"))
+        without, with_shadows = (
+            Spread.of(getattr(each, field) for each in found) for field in ("without_ms", "with_ms")
+        )
         dropped = sum(each.dropped for each in found) / sum(each.answered for each in found)
         print(
             f"| {source.title} | {title} | {without.shown('.2f')} | {with_shadows.shown('.2f')} | {ratio.shown('.2f')}"

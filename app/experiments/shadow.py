@@ -42,6 +42,7 @@ class Shadowed:
     artifact: Artifact
     control: Artifact
     work: Work
+    request_id: str
 
 
 class Shadows:
@@ -90,7 +91,7 @@ class Shadows:
         random.shuffle(both)
         answers = {artifact: self._answer(artifact, shadowed.work) for artifact in both}
         pair = paired(answers[shadowed.control], answers[shadowed.artifact], shadowed.work.rows)
-        self._recorder.paired(shadowed.experiment, shadowed.arms, shadowed.variant, pair)
+        self._recorder.paired(shadowed.experiment, shadowed.arms, shadowed.variant, pair, shadowed.request_id)
 
     def _answer(self, artifact: Artifact, work: Work) -> Answer:
         with self._pool.lease(artifact) as model:
@@ -102,7 +103,8 @@ class Shadows:
 def paired(control: Answer, variant: Answer, rows: int) -> Pair:
     """Two answers to one request of `rows` rows, compared: each all outputs of its variant, and the time they took."""
     (right, control_ns), (other, variant_ns) = control, variant
-    classes = find_class_output(right, rows)
+    top_1 = find_class_output(right, rows)
+    classes = (top_1.read(right), top_1.read(other)) if top_1 is not None else None
     floats = [
         (mine.ravel().astype(np.float64), its.ravel().astype(np.float64))
         for mine, its in zip(right, other, strict=True)
@@ -111,9 +113,11 @@ def paired(control: Answer, variant: Answer, rows: int) -> Pair:
     return Pair(
         control_ns,
         variant_ns,
-        agree=bool((classes.read(right) == classes.read(other)).all()) if classes is not None else None,
+        agree=bool((classes[0] == classes[1]).all()) if classes is not None else None,
         cosine=_cosine(*floats[0]) if floats else None,
         max_abs_difference=max((float(np.abs(mine - its).max(initial=0)) for mine, its in floats), default=0.0),
+        # A label is one number: of requests of more rows it could not say which row it is of.
+        classes=(int(classes[0][0]), int(classes[1][0])) if classes is not None and rows == 1 else None,
     )
 
 

@@ -9,8 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.experiments.counts import Counts
-from app.registry import Database, experiments
-from app.registry.experiments import NewExposure
+from app.registry import Database, records
+from app.registry.records import NewExposure
 from app.registry.tables import now
 from app.settings import Settings
 from tests.app.conftest import Kept, upload_model
@@ -259,9 +259,7 @@ def test_a_key_makes_one_experiment(client: TestClient, database: Database) -> N
 
 def test_requests_of_one_key_at_once_make_one_experiment(client: TestClient, database: Database) -> None:
     with ThreadPoolExecutor(8) as pool:
-        answers = list(
-            pool.map(lambda _: client.post(URL, json=WANTED, headers={"Idempotency-Key": "k"}), range(8))
-        )
+        answers = list(pool.map(lambda _: client.post(URL, json=WANTED, headers={"Idempotency-Key": "k"}), range(8)))
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.headers["Location"] for answer in answers}) == 1
 
@@ -343,7 +341,7 @@ def test_results_add_up_what_processes_counted(client: TestClient, database: Dat
             max_abs_difference=0.2,
         )
     with database.writing() as session:
-        experiments.save_counts(session, _id(address), "two", other.to_json())
+        records.save_counts(session, _id(address), "two", other.to_json())
     results = client.get(address).json()["results"]
     control, arm = results["arms"]
     assert control["requests"] + arm["requests"] == 3001
@@ -432,7 +430,7 @@ def expose(database: Database, address: str, request_id: str, unit: str) -> None
     assert place.variant is not None
     with database.writing() as session:
         exposure = NewExposure(request_id, place.variant, place.bucket, place.key, now())
-        experiments.add_exposures(session, _id(address), [exposure])
+        records.add_exposures(session, _id(address), [exposure])
 
 
 def test_outcomes_belong_to_the_arm_that_answered(client: TestClient, database: Database, started: str) -> None:

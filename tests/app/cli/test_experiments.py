@@ -16,7 +16,7 @@ from app.cli import experiments as commands
 from app.cli.connection import Connection
 from app.errors import OctetError
 from app.experiments.counts import Counts
-from app.registry import Database, experiments
+from app.registry import Database, records
 from app.settings import Settings
 from tests.app.conftest import upload_model
 from tests.app.live_experiment import SPLIT, URL, add_variants, keep_counts
@@ -134,7 +134,7 @@ def test_status_says_what_is_known(client: TestClient, database: Database, outpu
     unit = next(f"user-{number}" for number in range(1000) if SPLIT.arm(f"user-{number}") == "int8")
     other.answered(SPLIT.place(unit)._replace(variant="original"), 1_000_000)
     with database.writing() as session:
-        experiments.save_counts(session, view["id"], "two", other.to_json())
+        records.save_counts(session, view["id"], "two", other.to_json())
     client.post("/api/v1/outcomes", json=[{"unit": unit, "metric": "clicked", "value": 1}])
     assert octet("status", "linear").exit_code == 0
     text = output.getvalue()

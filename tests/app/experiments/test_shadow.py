@@ -26,6 +26,14 @@ def test_equal_answers_agree() -> None:
     assert compared(SCORES) == Pair(20, 10, agree=True, cosine=pytest.approx(1.0), max_abs_difference=0.0)
 
 
+def test_the_classes_of_a_single_row_are_told() -> None:
+    assert compared(SCORES[:1, ::-1], SCORES[:1]).classes == (1, 1)
+    assert compared(SCORES[:1], np.array([[9.0, 3.0, 2.0]], np.float32)).classes == (0, 1)
+    assert compared(np.array([7]), np.array([3])).classes == (3, 7)
+    # Of more rows, one label could not say which it is of.
+    assert compared(SCORES).classes is None
+
+
 def test_one_row_of_another_top_1_is_disagreement() -> None:
     other = SCORES.copy()
     other[1] = [0.5, 1.0, 0.0]
@@ -53,7 +61,7 @@ class Recorded:
     def __init__(self) -> None:
         self.pairs: list[tuple[str, str, Pair]] = []
 
-    def paired(self, experiment: str, arms: Any, variant: str, pair: Pair) -> None:
+    def paired(self, experiment: str, arms: Any, variant: str, pair: Pair, request_id: str) -> None:
         self.pairs.append((experiment, variant, pair))
 
 
@@ -69,7 +77,7 @@ class House:
 
     def asked(self, variant: Artifact, value: float) -> Shadowed:
         work = Work({"x": np.full((1, 16), value, np.float32)})
-        return Shadowed("e", ("original", "int8"), "int8", variant, self.control, work)
+        return Shadowed("e", ("original", "int8"), "int8", variant, self.control, work, "r1")
 
 
 @pytest.fixture
