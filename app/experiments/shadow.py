@@ -21,7 +21,7 @@ from app.engines.engine import Array
 from app.experiments.recorder import Pair, Recorder
 from app.serving.batches import Work
 from app.serving.pool import Artifact, Pool
-from app.serving.threads import lower_priority
+from app.serving.threads import only_when_idle
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Shadows:
         return True
 
     def _run(self) -> None:
-        lower_priority()
+        only_when_idle()
         while True:
             shadowed = self._waiting.get()
             if shadowed is None or self._stopping:

@@ -119,7 +119,7 @@ def take_paired_answers(
         .returning(Outcome.reference, Outcome.value),
         execution_options=_QUIETLY,
     )
-    labels = {reference: value for reference, value in found}
+    labels = {row.reference: row.value for row in found}
     told = []
     for request_id, variant, control_class, variant_class in rows:
         label = labels.get(OF_REQUEST + request_id)
