@@ -9,8 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.experiments.counts import Counts
-from app.registry import Database, records
-from app.registry.records import NewExposure
+from app.registry import Database, records, retention
+from app.registry.records import NewExposure, NewPairedAnswer
 from app.registry.tables import now
 from app.settings import Settings
 from tests.app.conftest import Kept, upload_model
@@ -106,6 +106,7 @@ RAMP = {"steps": [0.01, 0.05, 0.5], "hold_s": 1, "min_units": 5}
         ({"guardrails": [{"metric": "error_rate"}]}, 422, "guardrails", "margin_abs"),
         ({"guardrails": [{"metric": "error_rate", "margin_abs": 0}]}, 422, "guardrails", "more than 0"),
         ({"guardrails": [{"metric": "disagreement", "max": 0.01}]}, 422, "guardrails", "shadow"),
+        ({"guardrails": [{"metric": "outcome:label", "margin_abs": 0.1}]}, 422, "guardrails", "no outcome"),
         ({"guardrails": [{"metric": "error_rate", "margin_abs": 0.1}] * 2}, 422, "guardrails", "one guardrail"),
         ({"unit": {"from": ["cookie:x"]}}, 422, "unit.from.0", "pattern"),
         ({"unit": {"from": []}}, 422, "unit.from", "at least 1"),
@@ -474,7 +475,43 @@ def test_late_outcomes_are_welcome(client: TestClient, database: Database, start
     assert sum(arm["outcomes"].get("clicked", {"count": 0})["count"] for arm in arms) == 2
 
 
+def test_a_label_is_no_outcome_that_has_a_mean(client: TestClient, database: Database, started: str) -> None:
+    expose(database, started, "r1", "user-1")
+    answered = [NewPairedAnswer("r1", "int8", 3, 4, now()), NewPairedAnswer("r2", "int8", 4, 3, now())]
+    with database.writing() as session:
+        records.add_paired_answers(session, _id(started), answered)
+    # The second request is of a user who is not covered: nothing but the shadow knows it.
+    client.post(f"{started}/stop")
+    labels = [{"request_id": each, "metric": "label", "value": 3} for each in ("r1", "r2")]
+    assert client.post("/api/v1/outcomes", json=labels).json() == {"received": 2, "new": 2}
+    other = [{"request_id": each, "metric": "label", "value": 4} for each in ("r1", "r2")]
+    assert client.post("/api/v1/outcomes", json=other).json() == {"received": 2, "new": 0}
+    results = client.get(started).json()["results"]
+    assert all(arm["outcomes"] == {} for arm in results["arms"])
+    (shadow,) = results["shadows"]
+    right = shadow["right_answers"]
+    assert (right["labelled"], right["control_only"], right["variant_only"]) == (2, 1, 1)
+    assert right["p_value"] == 1
+    verdict = results["arms"][1]["verdict"]
+    assert verdict["right_answers"] == right["change"]
+    assert "alone right on 1, alone wrong on 1 of 2 labelled" in verdict["sentence"]
+
+
+def test_a_closed_experiment_takes_no_outcomes(client: TestClient, database: Database, started: str) -> None:
+    client.post(f"{started}/stop")
+    assert client.get(started).json()["closed_at"] is None
+    with database.writing() as session:
+        experiment = retention.claim(session, _id(started))
+        assert experiment is not None
+        retention.close(session, experiment, Counts(("original", "int8")).to_json())
+    refused = client.post("/api/v1/outcomes", json=[OUTCOME | {"experiment": _id(started)}])
+    assert (refused.status_code, refused.json()["field"]) == (409, "0.experiment")
+    assert "takes no outcomes any more" in refused.json()["detail"]
+    assert client.get(started).json()["closed_at"] is not None
+
+
 OUTCOME = {"unit": "u1", "metric": "clicked", "value": 1}
+LABEL = {"request_id": "r1", "metric": "label"}
 
 
 @pytest.mark.parametrize(
@@ -490,6 +527,9 @@ OUTCOME = {"unit": "u1", "metric": "clicked", "value": 1}
         ([OUTCOME | {"unit": "u" * 201}], 422, "0.unit", "200"),
         ([OUTCOME, OUTCOME | {"experiment": "0" * 32}], 404, "experiment", "no experiment"),
         ([OUTCOME | {"colour": "red"}], 422, "0.colour", "not permitted"),
+        ([OUTCOME, LABEL | {"value": 1.5}], 422, "1.value", "numbers of classes"),
+        ([LABEL | {"value": -1}], 422, "0.value", "numbers of classes"),
+        ([OUTCOME | {"metric": "label"}], 422, "0.unit", "names the `request_id`"),
         ([], 422, "body", "at least 1"),
         ([OUTCOME] * 1001, 422, "body", "at most 1000"),
         (OUTCOME, 422, "body", "list"),

@@ -7,6 +7,7 @@ from app.experiments.assignment import Place
 from app.experiments.counts import Counts
 from app.experiments.recorder import Pair, Recorder
 from app.registry import Database, experiments, migrations, models, records
+from app.registry.records import LabelSum, NewOutcome
 from tests.app.registry.conftest import new_revision
 from tests.app.registry.test_experiments import add_variant, new
 
@@ -70,9 +71,25 @@ def test_pairs_are_counted(house: House) -> None:
     assert (pairs.count, pairs.disagreements, pairs.max_abs_difference) == (1, 1, 2.0)
 
 
+def test_what_a_pair_answered_is_kept_for_its_label(house: House) -> None:
+    recorders = Recorder(house.database), Recorder(house.database)
+    with house.database.writing() as session:
+        labels = [NewOutcome("label", 5.0, request_id=f"r{number}") for number in range(4)]
+        records.add_outcomes(session, house.id, labels)
+    for number, classes in enumerate([(5, 5), (5, 1), (1, 5), None]):
+        pair = Pair(200, 100, agree=None, cosine=None, max_abs_difference=0.0, classes=classes)
+        recorders[number % 2].paired(house.id, ARMS, "mixed", pair, f"r{number}")
+    for recorder in recorders:
+        recorder.flush()
+    with house.database.reading() as session:
+        assert records.label_sums(session, house.id) == [LabelSum("mixed", 3, 1, 1)]
+
+
 def test_what_cannot_be_written_is_written_later(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(house.database)
     recorder.answered(house.id, ARMS, place(1), 1000, "r1")
+    pair = Pair(200, 100, agree=True, cosine=None, max_abs_difference=0.0, classes=(1, 1))
+    recorder.paired(house.id, ARMS, "mixed", pair, "r3")
     with monkeypatch.context() as broken:
 
         def fail(*_: object) -> None:
@@ -85,7 +102,7 @@ def test_what_cannot_be_written_is_written_later(house: House, monkeypatch: pyte
     recorder.flush()
     assert house.total().requests("int8") == 2
     with house.database.reading() as session:
-        assert set(records.answered_in(session, ["r1", "r2"])) == {"r1", "r2"}
+        assert set(records.answered_in(session, ["r1", "r2", "r3"])) == {"r1", "r2", "r3"}
 
 
 def test_what_was_counted_of_a_deleted_experiment_is_dropped(house: House) -> None:
