@@ -11,6 +11,7 @@ The gateway is a process on cores of its own; the requests come from the rest.
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -131,6 +132,11 @@ def main() -> None:
     arguments.add_argument("--cores", type=int, default=1, help="of the gateway")
     arguments.add_argument("--models", type=Path, default=cases.SHARED, help="folder of larger models")
     arguments.add_argument("--only", help="name of one model")
+    arguments.add_argument(
+        "--neighbour",
+        action="store_true",
+        help="another program computes on the gateway's cores all the time",
+    )
     given = arguments.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
@@ -144,14 +150,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="octet-bench-", ignore_cleanup_errors=True) as name:
         octet = Octet(Path(name) / "home", free_port(), gateway_cores)
         octet.server.start()
+        neighbours = [_neighbour(core) for core in gateway_cores if given.neighbour]
         try:
             bench = Bench(octet, Path(name))
             for source in sources(given.models):
                 if given.only in {None, source.name}:
                     met &= measure(bench, octet.port, source, given.rounds, given.seconds)
         finally:
+            for neighbour in neighbours:
+                neighbour.kill()
             octet.server.stop()
     print(f"\n{'met' if met else 'MISSED'}: a 99th percentile of at most {MOST} times that without shadows")
+
+
+def _neighbour(core: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", "while True: pass"], preexec_fn=lambda: os.sched_setaffinity(0, {core})
+    )
 
 
 def measure(bench: Bench, port: int, source: Source, rounds: int, seconds: float) -> bool:

@@ -1,7 +1,7 @@
 """Shadows: variants that answer some of the control's requests once more, for their answers to be compared.
 
-Each pair is computed by the control and by the variant one after the other, in random order, in a thread that the
-kernel prefers all others to. So no user waits for it; and its times, which are those of the CPU, are of the two under
+Each pair is computed by the control and by the variant one after the other, in random order, in a thread that any other
+takes the core from. So no user waits for it; and its times, which are those of the CPU, are of the two under
 the same conditions, unlike those of arms that disturb each other.
 """
 
@@ -11,13 +11,14 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from app.engines.classes import find_class_output
-from app.engines.engine import Array
+from app.engines.engine import Array, LoadedModel
 from app.experiments.recorder import Pair, Recorder
 from app.serving.batches import Work
 from app.serving.pool import Artifact, Pool
@@ -46,7 +47,11 @@ class Shadowed:
 
 
 class Shadows:
-    """One thread. `offer` never blocks."""
+    """One thread, and one more in which the models run, which gets a core only when nobody else wants it.
+
+    Nothing but the run is left to that one: whoever is kept from a core for long must hold no lock of others meanwhile,
+    least of all Python's. `offer` never blocks.
+    """
 
     def __init__(self, pool: Pool, recorder: Recorder) -> None:
         self._pool = pool
@@ -54,6 +59,7 @@ class Shadows:
         self._waiting: queue.Queue[Shadowed | None] = queue.Queue(_WAITING)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="octet-shadow", daemon=True)
+        self._idle = ThreadPoolExecutor(1, "octet-shadow-run", only_when_idle)
 
     def start(self) -> None:
         self._thread.start()
@@ -65,6 +71,7 @@ class Shadows:
             self._waiting.put_nowait(None)
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        self._idle.shutdown(wait=False, cancel_futures=True)
 
     def offer(self, shadowed: Shadowed) -> bool:
         """Whether it will be computed; not while many wait."""
@@ -75,7 +82,6 @@ class Shadows:
         return True
 
     def _run(self) -> None:
-        only_when_idle()
         while True:
             shadowed = self._waiting.get()
             if shadowed is None or self._stopping:
@@ -95,9 +101,13 @@ class Shadows:
 
     def _answer(self, artifact: Artifact, work: Work) -> Answer:
         with self._pool.lease(artifact) as model:
-            begun = time.thread_time_ns()
-            outputs = model.run(work.feeds, None)
-            return outputs, time.thread_time_ns() - begun
+            return self._idle.submit(_timed, model, work).result()
+
+
+def _timed(model: LoadedModel, work: Work) -> Answer:
+    begun = time.thread_time_ns()
+    outputs = model.run(work.feeds, None)
+    return outputs, time.thread_time_ns() - begun
 
 
 def paired(control: Answer, variant: Answer, rows: int) -> Pair:

@@ -196,10 +196,11 @@ def test_a_label_says_who_of_a_pair_was_right(house: House) -> None:
 def test_shadows_that_are_overloaded_are_dropped_and_hold_up_nobody(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on = threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
     compute = Shadows._compute
 
     def stuck(self: Shadows, shadowed: Shadowed) -> None:
+        begun.set()
         go_on.wait()
         compute(self, shadowed)
 
@@ -207,14 +208,17 @@ def test_shadows_that_are_overloaded_are_dropped_and_hold_up_nobody(
     address = house.start(coverage=1.0, shadow=[{"variant": "int8", "sample": 1.0}])
     unit = next(unit for unit in UNITS if SPLIT.arm(unit) == "original")
     # No shadow ends before all users have their answers: one that waited for its turn would wait for ever.
-    answers = [house.ask(unit) for _ in range(100)]
+    answers = [house.ask(unit)]
+    begun.wait()
+    answers += [house.ask(unit) for _ in range(99)]
     assert {answer.status_code for answer in answers} == {200}
     go_on.set()
     # One was being computed, and 64 waited; the other 35 were dropped.
-    results = house.results(
-        address, lambda seen: seen["shadows"][0]["pairs"] == 65 and requests_of(seen)["original"] == 100
-    )
-    assert (results["shadows"][0]["pairs"], requests_of(results)["original"]) == (65, 100)
+
+    def counted(results: dict[str, Any]) -> tuple[int, int]:
+        return results["shadows"][0]["pairs"], requests_of(results)["original"]
+
+    assert counted(house.results(address, lambda seen: counted(seen) == (65, 100))) == (65, 100)
 
 
 def test_an_outcome_that_names_the_request_counts_for_the_arm_that_answered(house: House) -> None:
