@@ -18,6 +18,7 @@ from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
 from app.experiments.overseer import Overseer
 from app.experiments.recorder import Recorder
+from app.experiments.retention import Retention
 from app.experiments.shadow import Shadows
 from app.front import Front
 from app.inference import metrics, rest
@@ -82,6 +83,7 @@ def create_app(settings: Settings) -> ASGIApp:
     recorder = Recorder(database)
     shadows = Shadows(pool, recorder)
     overseer = Overseer(database)
+    retention = Retention(database, outcome_hours=settings.outcome_hours, outcome_days=settings.outcome_days)
     core = Core(
         dataplane=dataplane,
         recent=recent,
@@ -107,9 +109,11 @@ def create_app(settings: Settings) -> ASGIApp:
         recorder.start()
         shadows.start()
         overseer.start()
+        retention.start()
         async with _grpc(settings, core):
             draining.watch()
             yield
+        retention.stop()
         overseer.stop()
         shadows.stop()
         recorder.stop()

@@ -4,19 +4,15 @@ A message carries a job's id and nothing else, and losing one loses nothing: the
 announced yet, and idle workers look for those whose message went astray.
 """
 
-import logging
-import threading
-
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from app.errors import Unavailable
+from app.periodic import Periodic
 from app.registry import Database, jobs
 from app.settings import Settings
 
 RUN_JOB = "octet.run_job"
-
-_log = logging.getLogger(__name__)
 
 
 class Outbox:
@@ -24,35 +20,21 @@ class Outbox:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
-        self._interval_seconds = settings.sweep_seconds
         self._celery = Celery("octet")
         self._celery.conf.update(settings.celery)
-        self._filled = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._periodic = Periodic("outbox", settings.sweep_seconds, self._send_all)
 
     def start(self) -> None:
-        self._thread.start()
+        self._periodic.start()
 
     def stop(self) -> None:
         """What is not sent yet stays in the registry, for the next start."""
-        self._stopping.set()
-        self._filled.set()
-        self._thread.join(timeout=10)
+        self._periodic.stop()
         self._celery.close()
 
     def announce(self) -> None:
         """To be called after a transaction that queued jobs; returns at once."""
-        self._filled.set()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._filled.clear()
-            try:
-                self._send_all()
-            except Exception as error:  # noqa: BLE001 - each driver raises its own, and this thread outlives them all
-                _log.warning("queued jobs could not be announced, and will be later: %s", error)
-            self._filled.wait(self._interval_seconds)
+        self._periodic.wake()
 
     def _send_all(self) -> None:
         with self._database.reading() as session:

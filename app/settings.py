@@ -72,6 +72,13 @@ class Settings(BaseSettings):
         default=4096, ge=1, description="Rows that may wait for one variant before requests are refused."
     )
 
+    outcome_hours: float = Field(
+        default=72, gt=0, description="How long after a request of an experiment its outcomes may come."
+    )
+    outcome_days: float = Field(
+        default=30, gt=0, description="How long after an experiment its outcomes may come; then sums are kept of them."
+    )
+
     worker_concurrency: int = Field(default=1, ge=1, description="Jobs that one worker runs at once.")
     job_max_attempts: int = Field(default=3, ge=1, description="Tries of a job whose worker vanished.")
     job_lease_seconds: float = Field(

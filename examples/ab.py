@@ -65,6 +65,8 @@ def ask(http: httpx.Client, wanted: argparse.Namespace) -> None:
             answer = client.infer(wanted.model, [tensor], parameters=user, headers={"X-Request-Id": request_id})
             right = int(answer.as_numpy("logits")[0].argmax()) == labels[index]
             outcomes.append({"request_id": request_id, "metric": "right", "value": float(right)})
+            # Of requests that both have answered, the label says who of the two was right.
+            outcomes.append({"request_id": request_id, "metric": "label", "value": int(labels[index])})
             if len(outcomes) == 500 or number == wanted.requests - 1:
                 http.post("/api/v1/outcomes", json=outcomes).raise_for_status()
                 outcomes = []
@@ -79,6 +81,10 @@ def show(results: dict) -> None:
             print(f"{'':>12}{arm['verdict']['word']}: {arm['verdict']['sentence']}")
     for shadow in results["shadows"]:
         print(f"{'pairs':>10}: {shadow['pairs']}, of which {shadow['disagreements']} disagree")
+        right = shadow["right_answers"]
+        if right is not None:
+            alone = f"{right['variant_only']} right by {shadow['variant']} alone"
+            print(f"{'':>12}of {right['labelled']} labelled, {alone}, {right['control_only']} by the original alone")
 
 
 if __name__ == "__main__":

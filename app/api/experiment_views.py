@@ -178,6 +178,7 @@ class ExperimentView(BaseModel):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    closed_at: datetime | None = Field(description="Since when outcomes are taken no more, long after the end.")
 
     @classmethod
     def of(cls, experiment: Experiment, *, kept: bool = True) -> "ExperimentView":
@@ -202,6 +203,7 @@ class ExperimentView(BaseModel):
             created_at=experiment.created_at,
             started_at=experiment.started_at,
             ended_at=experiment.ended_at,
+            closed_at=experiment.closed_at,
         )
 
 
@@ -232,6 +234,7 @@ class VerdictView(BaseModel):
     error_rate: IntervalView
     outcomes: dict[str, IntervalView]
     disagreement: IntervalView | None
+    right_answers: IntervalView | None = Field(description="By pairs whose right answer was reported as `label`.")
     guardrails: list[GuardrailView]
 
 
@@ -256,9 +259,11 @@ class ArmResults(BaseModel):
 
 
 class RightAnswersView(BaseModel):
-    """McNemar's test of the pairs whose right answer is known."""
+    """McNemar's test of the pairs whose right answer is known. `change`: of the part of right answers."""
 
     labelled: int
+    control_only: int = Field(description="Pairs of which the control is right, and the shadow is not.")
+    variant_only: int = Field(description="Pairs of which the shadow is right, and the control is not.")
     change: IntervalView
     p_value: float
     anytime_p_value: float

@@ -48,23 +48,35 @@ IdempotencyKey = Annotated[
     summary="Set up an experiment",
     responses={200: {"model": ExperimentView, "description": "A dry run: what would be."}, 409: {}},
 )
-def create(model: str, wanted: ExperimentRequest, response: Response, services: Provided) -> ExperimentView:
+def create(
+    model: str,
+    wanted: ExperimentRequest,
+    response: Response,
+    services: Provided,
+    idempotency_key: IdempotencyKey = None,
+) -> ExperimentView:
     """Makes a draft, which changes nothing that is served until it is started.
 
-    All variants are of one revision, and may serve.
+    All variants are of one revision, and may serve. The same `Idempotency-Key` again gives the same experiment, as it
+    stands.
     """
     new = _checked(wanted)
+    key = _key(idempotency_key, "create", model, wanted)
     with services.database.writing() as session:
-        experiment = experiments.create(session, models.find(session, model, for_update=True), new)
-        _check_values(experiment)
+        of = models.find(session, model, for_update=True)
+        experiment = experiments.created_by(session, of, key) if key is not None else None
+        if experiment is None:
+            experiment = experiments.create(session, of, new, key=key)
+            _check_values(experiment)
         view = ExperimentView.of(experiment, kept=not wanted.dry_run)
+        etag = _etag(experiment)
         if wanted.dry_run:
             session.rollback()
     if wanted.dry_run:
         response.status_code = 200
     else:
         response.headers["Location"] = f"/api/v1/models/{model}/experiments/{view.id}"
-        response.headers["ETag"] = '"1"'
+        response.headers["ETag"] = etag
     return view
 
 
@@ -328,10 +340,10 @@ def _load(services: Services, artifacts: list[Artifact]) -> None:
         services.pool.load(artifact)
 
 
-def _key(given: str | None, action: str, experiment_id: str, wanted: BaseModel | None = None) -> Key | None:
+def _key(given: str | None, action: str, of: str, wanted: BaseModel | None = None) -> Key | None:
     if given is None:
         return None
-    request = f"{action} {experiment_id} {wanted.model_dump_json() if wanted is not None else ''}"
+    request = f"{action} {of} {wanted.model_dump_json() if wanted is not None else ''}"
     return Key(given, hashlib.sha256(request.encode()).hexdigest())
 
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from app.api.experiment_views import Strict
 from app.api.services import Provided
 from app.errors import Conflict, Invalid
-from app.registry import Session, experiments
-from app.registry.experiments import NewOutcome
+from app.registry import Session, experiments, records
+from app.registry.records import LABEL, NewOutcome
 
 routes = APIRouter(prefix="/outcomes", tags=["experiments"])
 
@@ -18,7 +18,11 @@ routes = APIRouter(prefix="/outcomes", tags=["experiments"])
 class OutcomeReport(Strict):
     """What came of a request, or of a unit: one of the two is named."""
 
-    metric: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$", examples=["clicked"])
+    metric: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$",
+        examples=["clicked"],
+        description=f"A name, or `{LABEL}`: the number of the class that is the right answer to a request.",
+    )
     value: float = Field(description="1 or 0 for what happened or not, or any number, of which means are compared.")
     request_id: str | None = Field(default=None, min_length=1, max_length=10_000)
     unit: str | None = Field(default=None, min_length=1, max_length=200)
@@ -53,7 +57,7 @@ def report(
         _check(number, each)
     with services.database.writing() as session:
         sorted_out = _by_experiment(session, reports)
-        new = sum(experiments.add_outcomes(session, of, outcomes) for of, outcomes in sorted_out.items())
+        new = sum(records.add_outcomes(session, of, outcomes) for of, outcomes in sorted_out.items())
     return OutcomesView(received=len(reports), new=new)
 
 
@@ -62,17 +66,29 @@ def _check(number: int, report: OutcomeReport) -> None:
         raise Invalid(f"outcome {number} must name a `request_id` or a `unit`, and not both", field=f"{number}.unit")
     if report.unit is not None and "\0" in report.unit:
         raise Invalid(f"the unit of outcome {number} has a null character in it", field=f"{number}.unit")
+    if report.metric == LABEL and report.request_id is None:
+        raise Invalid(f"outcome {number} is a label, which names the `request_id` it is of", field=f"{number}.unit")
+    if report.metric == LABEL and not (report.value >= 0 and report.value.is_integer()):
+        raise Invalid(
+            f"the label of outcome {number} is {report.value:g}; labels are numbers of classes, 0 and up",
+            field=f"{number}.value",
+        )
 
 
 def _by_experiment(session: Session, reports: list[OutcomeReport]) -> dict[str, list[NewOutcome]]:
-    exposed = experiments.exposed_in(session, [each.request_id for each in reports if each.request_id is not None])
+    answered = records.answered_in(session, [each.request_id for each in reports if each.request_id is not None])
     live = experiments.live_ids(session)
+    # A request that was just answered may not be in the registry yet: it is reported to all that could have been it.
+    just_live = experiments.just_live_ids(session)
     known: set[str] = set()
     sorted_out: dict[str, list[NewOutcome]] = defaultdict(list)
     for number, each in enumerate(reports):
         if each.experiment is not None and each.experiment not in known:
-            known.add(experiments.find(session, each.experiment).id)
-        about = [each.experiment] if each.experiment is not None else exposed.get(each.request_id or "", live)
+            known.add(_open(session, each.experiment, number))
+        if each.experiment is not None:
+            about = [each.experiment]
+        else:
+            about = live if each.request_id is None else answered.get(each.request_id, just_live)
         if not about:
             raise Conflict(
                 f"no experiment is running that outcome {number} could be about: name one by `experiment`",
@@ -81,3 +97,14 @@ def _by_experiment(session: Session, reports: list[OutcomeReport]) -> dict[str, 
         for experiment_id in about:
             sorted_out[experiment_id].append(NewOutcome(each.metric, each.value, each.request_id, each.unit))
     return sorted_out
+
+
+def _open(session: Session, experiment_id: str, number: int) -> str:
+    """The id of an experiment that takes outcomes."""
+    experiment = experiments.find(session, experiment_id)
+    if experiment.closed_at is not None:
+        raise Conflict(
+            f"experiment '{experiment.name}' of outcome {number} has long ended, and takes no outcomes any more",
+            field=f"{number}.experiment",
+        )
+    return experiment.id

@@ -89,6 +89,12 @@ def _paired(shadow: Row) -> str:
     if shadow["disagreement"]:
         rate = shadow["disagreement"]
         clauses.append(f"disagrees on {rate['estimate']:.2%} [{rate['low']:.2%}, {rate['high']:.2%}]")
+    right = shadow["right_answers"]
+    if right is not None:
+        clauses.append(
+            f"alone right on {right['variant_only']}, alone wrong on {right['control_only']}"
+            f" of {right['labelled']} labelled (p = {right['anytime_p_value']:.2g} at any time)"
+        )
     speedup = shadow["speedup"]
     if speedup["low"] is not None:
         clauses.append(f"{speedup['estimate']:.2f}x as fast [{speedup['low']:.2f}, {speedup['high']:.2f}]")

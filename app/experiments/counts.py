@@ -5,7 +5,7 @@ from typing import Any
 
 from app.experiments.assignment import Place
 from app.experiments.evidence import Evidence
-from app.experiments.moments import Clusters, Moments
+from app.experiments.moments import Clusters
 from app.experiments.pairs import Pairs
 from app.experiments.sketch import Latencies
 from app.experiments.units import Units
@@ -20,9 +20,10 @@ class Counts:
         latencies: of each arm, of answered requests.
         units: who was in which arm.
         pairs: of each variant that a shadow has answered for; it may be no arm.
+        outcomes: of each arm, by name, what clients reported.
     """
 
-    __slots__ = ("_index", "arms", "errors", "latencies", "pairs", "units")
+    __slots__ = ("_index", "arms", "errors", "latencies", "outcomes", "pairs", "units")
 
     def __init__(self, arms: Sequence[str]) -> None:
         self.arms = tuple(arms)
@@ -30,6 +31,7 @@ class Counts:
         self.latencies = [Latencies() for _ in self.arms]
         self.units = Units()
         self.pairs: dict[str, Pairs] = {}
+        self.outcomes: dict[str, dict[str, Clusters]] = {}
         self._index = {variant: index for index, variant in enumerate(self.arms)}
 
     def answered(self, place: Place, latency_ns: int) -> None:
@@ -64,6 +66,17 @@ class Counts:
             max_abs_difference=max_abs_difference,
         )
 
+    def labelled(self, variant: str, labelled: int, control_only: int, variant_only: int) -> None:
+        """Right answers became known to requests that a shadow has answered: see `Pairs.add_labels`."""
+        self.pairs.setdefault(variant, Pairs()).add_labels(labelled, control_only, variant_only)
+
+    def reported(
+        self, variant: str, name: str, bucket: int, total: float, count: int, bounds: tuple[float, float]
+    ) -> None:
+        """Clients reported as many values of an outcome, of units of a bucket in an arm: see `Clusters.add_sum`."""
+        by_name = self.outcomes.setdefault(variant, {})
+        by_name.setdefault(name, Clusters()).add_sum(bucket, total, count, bounds)
+
     def requests(self, variant: str) -> int:
         """How many requests of units in this arm were answered or failed."""
         return int(sum(self.errors[self._index[variant]].denominators))
@@ -90,16 +103,19 @@ class Counts:
         self.units.merge(other.units)
         for variant, pairs in other.pairs.items():
             self.pairs.setdefault(variant, Pairs()).merge(pairs)
+        for variant, by_name in other.outcomes.items():
+            mine = self.outcomes.setdefault(variant, {})
+            for name, clusters in by_name.items():
+                mine.setdefault(name, Clusters()).merge(clusters)
 
-    def evidence(self, outcomes: Mapping[str, Mapping[str, Moments]] | None = None) -> list[Evidence]:
-        """Of each arm, in order, and then of shadows that are none. `outcomes` are by variant and name."""
-        reported = outcomes or {}
+    def evidence(self) -> list[Evidence]:
+        """Of each arm, in order, and then of shadows that are none."""
         of_arms = [
             Evidence(
                 variant,
                 errors=self.errors[index].moments,
                 latency=self.latencies[index],
-                outcomes=reported.get(variant, {}),
+                outcomes={name: clusters.moments for name, clusters in self.outcomes.get(variant, {}).items()},
                 pairs=self.pairs.get(variant, Pairs()),
             )
             for index, variant in enumerate(self.arms)
@@ -114,6 +130,10 @@ class Counts:
             "latencies": [latencies.to_json() for latencies in self.latencies],
             "units": self.units.to_json(),
             "pairs": {variant: pairs.to_json() for variant, pairs in self.pairs.items()},
+            "outcomes": {
+                variant: {name: clusters.to_json() for name, clusters in by_name.items()}
+                for variant, by_name in self.outcomes.items()
+            },
         }
 
     @classmethod
@@ -123,6 +143,11 @@ class Counts:
         counts.latencies = [Latencies.from_json(each) for each in counted["latencies"]]
         counts.units = Units.from_json(counted["units"])
         counts.pairs = {variant: Pairs.from_json(each) for variant, each in counted["pairs"].items()}
+        # Counts of the time before this have none.
+        counts.outcomes = {
+            variant: {name: Clusters.from_json(each) for name, each in by_name.items()}
+            for variant, by_name in counted.get("outcomes", {}).items()
+        }
         return counts
 
     def _arm(self, place: Place) -> int:

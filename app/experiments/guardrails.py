@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from app.errors import Invalid
+from app.registry.records import LABEL
 
 _LATENCY = re.compile(r"latency_p([1-9][0-9]?)")
 _OUTCOME = re.compile(r"outcome:.+")
@@ -38,6 +39,12 @@ class Guardrail:
             raise Invalid(
                 f"'{wanted}' of guardrail '{self.metric}' is {self.limit}; it must be more than 0, since no number of"
                 " requests can show that there is no difference at all",
+                field="guardrails",
+            )
+        if self.outcome == LABEL:
+            raise Invalid(
+                f"'{LABEL}' is the right answer to a request, and no outcome that has a mean; report, say, 'right' as 1"
+                " or 0, and guard that",
                 field="guardrails",
             )
         if self.lower_is_better and not self.outcome:

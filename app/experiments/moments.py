@@ -107,6 +107,12 @@ class Clusters:
         if not 0 <= value <= 1:
             self.proportion = False
 
+    def add_sum(self, bucket: int, total: float, count: int, bounds: tuple[float, float]) -> None:
+        """As many observations, by their sum, and the least and the largest of them."""
+        self.numerators[bucket] += total
+        self.denominators[bucket] += count
+        self.proportion &= bounds[0] >= 0 and bounds[1] <= 1
+
     def merge(self, other: "Clusters") -> None:
         self.numerators = [mine + its for mine, its in zip(self.numerators, other.numerators, strict=True)]
         self.denominators = [mine + its for mine, its in zip(self.denominators, other.denominators, strict=True)]

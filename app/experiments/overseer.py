@@ -4,12 +4,12 @@ Every gateway does; the registry sees to it that each rollback and each step hap
 """
 
 import logging
-import threading
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from app.errors import OctetError
-from app.registry import Database, OperationalError, Session, experiments
+from app.periodic import Periodic
+from app.registry import Database, Session, experiments
 from app.registry.tables import Experiment, now
 
 if TYPE_CHECKING:
@@ -26,15 +26,13 @@ class Overseer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="octet-overseer", daemon=True)
+        self._periodic = Periodic("overseer", _EVERY_S, self.look)
 
     def start(self) -> None:
-        self._thread.start()
+        self._periodic.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=10)
+        self._periodic.stop()
 
     def look(self) -> None:
         """Look once at every running experiment; one that cannot be judged does not keep the others from it."""
@@ -68,15 +66,6 @@ class Overseer:
         assert experiment.step is not None
         if experiments.ramp(session, experiment.id, step=experiment.step + 1):
             _log.info("experiment '%s' takes step %d of its ramp", experiment.name, experiment.step + 1)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(_EVERY_S):
-            try:
-                self.look()
-            except OperationalError as error:
-                _log.debug("the registry does not answer: %s", error)
-            except Exception:  # noqa: BLE001 - logged; the thread goes on with what can be judged
-                _log.exception("experiments cannot be judged")
 
 
 def _broken(found: "Findings") -> "dict[str, Judgement]":

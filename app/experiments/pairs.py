@@ -55,11 +55,11 @@ class Pairs:
         self.log_ratio += log(ratio)
         self.log_ratio_squares += log(ratio) ** 2
 
-    def add_label(self, *, control_right: bool, variant_right: bool) -> None:
-        """The right answer to a pair became known."""
-        self.labelled += 1
-        self.control_only += control_right and not variant_right
-        self.variant_only += variant_right and not control_right
+    def add_labels(self, labelled: int, control_only: int, variant_only: int) -> None:
+        """The right answers to as many pairs became known; to some of them, one of the two alone gave it."""
+        self.labelled += labelled
+        self.control_only += control_only
+        self.variant_only += variant_only
 
     def merge(self, other: "Pairs") -> None:
         for name in _SUMS:

@@ -4,36 +4,54 @@ Each process writes sums of its own, which are added up when they are read. So a
 counted in its last second, and nothing is ever counted twice.
 """
 
-import logging
 import os
 import socket
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from app.experiments.assignment import Place
 from app.experiments.counts import Counts
-from app.registry import Database, experiments
-from app.registry.experiments import NewExposure
-
-_log = logging.getLogger(__name__)
+from app.periodic import Periodic
+from app.registry import Database, records
+from app.registry.records import NewExposure, NewPairedAnswer
 
 _EVERY_S = 0.5
-#: Exposures of one experiment that wait while the registry does not answer; of more, the oldest are dropped.
-_MOST_EXPOSURES = 200_000
+#: Exposures of one experiment that wait while the registry does not answer, and answers in pairs; of more, the oldest
+#: are dropped.
+_MOST_ROWS = 200_000
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What became of one request that the control and a shadow have answered: as `Pairs.add` takes it."""
+    """What became of one request that the control and a shadow have answered: as `Pairs.add` takes it.
+
+    `classes`: the top-1 of the control and of the shadow; None where there is not one for each.
+    """
 
     control_ns: int
     variant_ns: int
     agree: bool | None
     cosine: float | None
     max_abs_difference: float
+    classes: tuple[int, int] | None = None
+
+
+@dataclass
+class _Rows:
+    """What is to be kept singly of requests of one experiment."""
+
+    exposures: list[NewExposure] = field(default_factory=list)
+    paired: list[NewPairedAnswer] = field(default_factory=list)
+
+    def then(self, later: "_Rows") -> "_Rows":
+        """These and `later` ones, of which the newest are kept."""
+        return _Rows(
+            [*self.exposures, *later.exposures][-_MOST_ROWS:],
+            [*self.paired, *later.paired][-_MOST_ROWS:],
+        )
 
 
 class Recorder:
@@ -44,21 +62,20 @@ class Recorder:
         self._process = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"[:255]
         self._lock = threading.Lock()
         self._fresh: dict[str, Counts] = {}
-        # Which arm answered which request: what an outcome that names the request is counted by.
-        self._exposures: dict[str, list[NewExposure]] = {}
+        # Who answered which request, and what: that by which an outcome or a label that names it is counted.
+        self._rows: dict[str, _Rows] = {}
         # All that this process has counted: touched by whoever writes alone.
         self._total: dict[str, Counts] = {}
         self._writing = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="octet-recorder", daemon=True)
+        self._periodic = Periodic("recorder", _EVERY_S, self.flush)
 
     def start(self) -> None:
-        self._thread.start()
+        self._periodic.start()
 
     def stop(self) -> None:
         """Write what is left."""
-        self._stopping.set()
-        self._thread.join(timeout=10)
+        self._periodic.stop()
+        self._periodic.once()
 
     def answered(self, experiment: str, arms: Sequence[str], place: Place, latency_ns: int, request_id: str) -> None:
         """An arm answered a request of a unit after `latency_ns`."""
@@ -72,9 +89,12 @@ class Recorder:
             self._of(experiment, arms).failed(place)
             self._exposed(experiment, place, request_id)
 
-    def paired(self, experiment: str, arms: Sequence[str], variant: str, pair: Pair) -> None:
+    def paired(self, experiment: str, arms: Sequence[str], variant: str, pair: Pair, request_id: str) -> None:
         """A shadow has answered, too."""
         with self._lock:
+            if pair.classes is not None:
+                answer = NewPairedAnswer(request_id, variant, *pair.classes, datetime.now(UTC))
+                self._rows_of(experiment).paired.append(answer)
             self._of(experiment, arms).paired(
                 variant,
                 control_ns=pair.control_ns,
@@ -89,7 +109,7 @@ class Recorder:
         with self._writing:
             with self._lock:
                 fresh, self._fresh = self._fresh, {}
-                exposures, self._exposures = self._exposures, {}
+                rows, self._rows = self._rows, {}
             if not fresh:
                 return
             for experiment, counts in fresh.items():
@@ -98,23 +118,25 @@ class Recorder:
                 else:
                     self._total[experiment] = counts
             try:
-                self._write(fresh, exposures)
+                self._write(fresh, rows)
             except BaseException:
                 with self._lock:
                     for experiment, counts in fresh.items():
-                        later = self._exposures.get(experiment, [])
-                        self._exposures[experiment] = [*exposures.get(experiment, ()), *later][-_MOST_EXPOSURES:]
+                        earlier, later = (each.get(experiment, _Rows()) for each in (rows, self._rows))
+                        self._rows[experiment] = earlier.then(later)
                         # An empty one says that there is something to write.
                         self._fresh.setdefault(experiment, Counts(counts.arms))
                 raise
 
-    def _write(self, changed: Iterable[str], exposures: Mapping[str, Sequence[NewExposure]]) -> None:
+    def _write(self, changed: Iterable[str], rows: Mapping[str, _Rows]) -> None:
         counts = {experiment: self._total[experiment].to_json() for experiment in changed}
         with self._database.writing() as session:
             for experiment, counted in counts.items():
                 # One that was deleted with its model meanwhile has nobody who would want to know.
-                if experiments.save_counts(session, experiment, self._process, counted):
-                    experiments.add_exposures(session, experiment, exposures.get(experiment, ()))
+                if records.save_counts(session, experiment, self._process, counted):
+                    of = rows.get(experiment, _Rows())
+                    records.add_exposures(session, experiment, of.exposures)
+                    records.add_paired_answers(session, experiment, of.paired)
 
     def _of(self, experiment: str, arms: Sequence[str]) -> Counts:
         counts = self._fresh.get(experiment)
@@ -125,15 +147,10 @@ class Recorder:
     def _exposed(self, experiment: str, place: Place, request_id: str) -> None:
         assert place.variant is not None
         exposure = NewExposure(request_id, place.variant, place.bucket, place.key, datetime.now(UTC))
-        self._exposures.setdefault(experiment, []).append(exposure)
+        self._rows_of(experiment).exposures.append(exposure)
 
-    def _run(self) -> None:
-        while not self._stopping.wait(_EVERY_S):
-            self._try_to_flush()
-        self._try_to_flush()
-
-    def _try_to_flush(self) -> None:
-        try:
-            self.flush()
-        except Exception as error:  # noqa: BLE001 - each driver raises its own, and this thread outlives them all
-            _log.warning("what experiments counted cannot be written, and will be later: %s", error)
+    def _rows_of(self, experiment: str) -> _Rows:
+        rows = self._rows.get(experiment)
+        if rows is None:
+            rows = self._rows[experiment] = _Rows()
+        return rows

@@ -4,23 +4,24 @@ Infinite bounds, where nothing is known yet, are None here: JSON has no infinity
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite, log, sqrt
 from typing import Any
 
-from app.experiments.assignment import Arm, Split
+from app.experiments.assignment import Arm
 from app.experiments.counts import Counts
 from app.experiments.definition import guardrails_of, split_of
 from app.experiments.differences import exact_proportion, latency_quantile
 from app.experiments.evidence import Evidence
-from app.experiments.moments import Clusters, Moments
+from app.experiments.moments import Moments
 from app.experiments.paired import disagreement, mcnemar, mean, mean_speedup, speedup
 from app.experiments.pairs import Pairs
+from app.experiments.reports import add_reports
 from app.experiments.sample_ratio import SampleRatio, sample_ratio
 from app.experiments.sequences import Interval
 from app.experiments.traffic import Traffic, traffic_for_means, traffic_for_rates
 from app.experiments.verdict import Verdict, verdict
-from app.registry import Session, experiments
+from app.registry import Session, experiments, records
 from app.registry.tables import Experiment
 
 Json = dict[str, Any]
@@ -61,7 +62,8 @@ class Findings:
 def findings(session: Session, experiment: Experiment) -> Findings:
     """Reads all that was kept of `experiment`, and judges it."""
     counts = counted(session, experiment)
-    evidence = tuple(counts.evidence(reported(session, experiment, counts)))
+    add_reports(session, experiment, counts)
+    evidence = tuple(counts.evidence())
     return Findings(
         counts=counts,
         evidence=evidence,
@@ -71,39 +73,11 @@ def findings(session: Session, experiment: Experiment) -> Findings:
 
 
 def counted(session: Session, experiment: Experiment) -> Counts:
-    """The counts of all processes together."""
+    """The counts of all processes together, with sums of what was reported so long ago that there are no rows of it."""
     total = Counts([each["variant"] for each in experiment.arms])
-    for each in experiments.counts_of(session, experiment.id):
+    for each in records.counts_of(session, experiment.id):
         total.merge(Counts.from_json(each))
     return total
-
-
-def reported(session: Session, experiment: Experiment, counts: Counts) -> dict[str, dict[str, Moments]]:
-    """The outcomes of each arm, by name, from what clients have reported so far.
-
-    Those of requests belong to the arm that answered. Those of units, to the arm that the split has them in, provided
-    that they were counted there, which may have been before the arm was stopped or the coverage reduced. Of units that
-    are too many to be remembered, the present coverage decides.
-    """
-    sums: dict[str, dict[str, Clusters]] = {variant: {} for variant in counts.arms}
-    for row in experiments.outcome_sums(session, experiment.id):
-        if row.variant in sums:
-            clusters = sums[row.variant].setdefault(row.metric, Clusters())
-            clusters.numerators[row.bucket] += row.total
-            clusters.denominators[row.bucket] += row.count
-            clusters.proportion &= row.least >= 0 and row.most <= 1
-    covering = _unstopped(split_of(experiment))
-    everybody = replace(covering, coverage=1.0)
-    for unit, metric, value in experiments.unit_outcomes(session, experiment.id):
-        place = everybody.place(unit)
-        assert place.variant is not None
-        was_in = counts.units.was_in(place.key, counts.arms.index(place.variant))
-        if was_in or (was_in is None and covering.arm(unit) is not None):
-            sums[place.variant].setdefault(metric, Clusters()).add(place.bucket, value)
-    return {
-        variant: {metric: clusters.moments for metric, clusters in by_metric.items()}
-        for variant, by_metric in sums.items()
-    }
 
 
 def verdicts(experiment: Experiment, evidence: Sequence[Evidence]) -> list[Verdict]:
@@ -161,10 +135,6 @@ def results(session: Session, experiment: Experiment) -> Json:
     }
 
 
-def _unstopped(split: Split) -> Split:
-    return replace(split, arms=tuple(replace(arm, stopped=False) for arm in split.arms))
-
-
 def _mismatch(ratio: SampleRatio) -> str:
     return (
         f"the arms do not have the units that their weights say (p = {ratio.p_value:.2g}): something loses units of one"
@@ -209,6 +179,7 @@ def _verdict(said: Verdict) -> Json:
         "error_rate": _interval(said.differences.errors),
         "outcomes": {name: _interval(change) for name, change in said.differences.outcomes.items()},
         "disagreement": _interval(said.differences.disagreement) if said.differences.disagreement else None,
+        "right_answers": _interval(said.differences.right_answers) if said.differences.right_answers else None,
         "guardrails": [
             {
                 "metric": each.guardrail.metric,
@@ -235,6 +206,8 @@ def _shadow(variant: str, pairs: Pairs, control: Evidence, alpha: float) -> Json
         "mean_speedup": _interval(mean_speedup(pairs, alpha), absent=not pairs.count),
         "right_answers": {
             "labelled": pairs.labelled,
+            "control_only": pairs.control_only,
+            "variant_only": pairs.variant_only,
             "change": _interval(right.change),
             "p_value": right.p_value,
             "anytime_p_value": right.anytime_p_value,

@@ -1,7 +1,7 @@
 """Shadows: variants that answer some of the control's requests once more, for their answers to be compared.
 
-Each pair is computed by the control and by the variant one after the other, in random order, in a thread that the
-kernel prefers all others to. So no user waits for it; and its times, which are those of the CPU, are of the two under
+Each pair is computed by the control and by the variant one after the other, in random order, in a thread that any other
+takes the core from. So no user waits for it; and its times, which are those of the CPU, are of the two under
 the same conditions, unlike those of arms that disturb each other.
 """
 
@@ -11,17 +11,18 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from app.engines.classes import find_class_output
-from app.engines.engine import Array
+from app.engines.engine import Array, LoadedModel
 from app.experiments.recorder import Pair, Recorder
 from app.serving.batches import Work
 from app.serving.pool import Artifact, Pool
-from app.serving.threads import lower_priority
+from app.serving.threads import only_when_idle
 
 _log = logging.getLogger(__name__)
 
@@ -42,10 +43,15 @@ class Shadowed:
     artifact: Artifact
     control: Artifact
     work: Work
+    request_id: str
 
 
 class Shadows:
-    """One thread. `offer` never blocks."""
+    """One thread, and one more in which the models run, which gets a core only when nobody else wants it.
+
+    Nothing but the run is left to that one: whoever is kept from a core for long must hold no lock of others meanwhile,
+    least of all Python's. `offer` never blocks.
+    """
 
     def __init__(self, pool: Pool, recorder: Recorder) -> None:
         self._pool = pool
@@ -53,6 +59,7 @@ class Shadows:
         self._waiting: queue.Queue[Shadowed | None] = queue.Queue(_WAITING)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="octet-shadow", daemon=True)
+        self._idle = ThreadPoolExecutor(1, "octet-shadow-run", only_when_idle)
 
     def start(self) -> None:
         self._thread.start()
@@ -64,6 +71,7 @@ class Shadows:
             self._waiting.put_nowait(None)
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        self._idle.shutdown(wait=False, cancel_futures=True)
 
     def offer(self, shadowed: Shadowed) -> bool:
         """Whether it will be computed; not while many wait."""
@@ -74,7 +82,6 @@ class Shadows:
         return True
 
     def _run(self) -> None:
-        lower_priority()
         while True:
             shadowed = self._waiting.get()
             if shadowed is None or self._stopping:
@@ -90,19 +97,24 @@ class Shadows:
         random.shuffle(both)
         answers = {artifact: self._answer(artifact, shadowed.work) for artifact in both}
         pair = paired(answers[shadowed.control], answers[shadowed.artifact], shadowed.work.rows)
-        self._recorder.paired(shadowed.experiment, shadowed.arms, shadowed.variant, pair)
+        self._recorder.paired(shadowed.experiment, shadowed.arms, shadowed.variant, pair, shadowed.request_id)
 
     def _answer(self, artifact: Artifact, work: Work) -> Answer:
         with self._pool.lease(artifact) as model:
-            begun = time.thread_time_ns()
-            outputs = model.run(work.feeds, None)
-            return outputs, time.thread_time_ns() - begun
+            return self._idle.submit(_timed, model, work).result()
+
+
+def _timed(model: LoadedModel, work: Work) -> Answer:
+    begun = time.thread_time_ns()
+    outputs = model.run(work.feeds, None)
+    return outputs, time.thread_time_ns() - begun
 
 
 def paired(control: Answer, variant: Answer, rows: int) -> Pair:
     """Two answers to one request of `rows` rows, compared: each all outputs of its variant, and the time they took."""
     (right, control_ns), (other, variant_ns) = control, variant
-    classes = find_class_output(right, rows)
+    top_1 = find_class_output(right, rows)
+    classes = (top_1.read(right), top_1.read(other)) if top_1 is not None else None
     floats = [
         (mine.ravel().astype(np.float64), its.ravel().astype(np.float64))
         for mine, its in zip(right, other, strict=True)
@@ -111,9 +123,11 @@ def paired(control: Answer, variant: Answer, rows: int) -> Pair:
     return Pair(
         control_ns,
         variant_ns,
-        agree=bool((classes.read(right) == classes.read(other)).all()) if classes is not None else None,
+        agree=bool((classes[0] == classes[1]).all()) if classes is not None else None,
         cosine=_cosine(*floats[0]) if floats else None,
         max_abs_difference=max((float(np.abs(mine - its).max(initial=0)) for mine, its in floats), default=0.0),
+        # A label is one number: of requests of more rows it could not say which row it is of.
+        classes=(int(classes[0][0]), int(classes[1][0])) if classes is not None and rows == 1 else None,
     )
 
 

@@ -10,7 +10,8 @@ from app.experiments.evidence import Evidence
 from app.experiments.guardrails import Guardrail
 from app.experiments.judgement import Judgement, Result, judge, outcome_sequence
 from app.experiments.moments import Moments
-from app.experiments.paired import disagreement, speedup
+from app.experiments.paired import disagreement, mcnemar, speedup
+from app.experiments.pairs import Pairs
 from app.experiments.sequences import Interval
 
 
@@ -36,6 +37,7 @@ class Differences:
         errors: of the error rates.
         outcomes: of the means, by name.
         disagreement: the part of shadowed requests whose top-1 is another; None where there are none.
+        right_answers: of the part of shadowed requests that are answered rightly; None where no label is known.
     """
 
     speedup: Interval
@@ -43,6 +45,7 @@ class Differences:
     errors: Interval
     outcomes: dict[str, Interval]
     disagreement: Interval | None
+    right_answers: Interval | None
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,12 @@ def verdict(
     judgements = tuple(judge(guardrail, control, arm, alpha=alpha, family=family) for guardrail in guardrails)
     found = differences(control, arm, alpha)
     # What is surely better is picked from all that could be: by Bonferroni.
-    surely = differences(control, arm, alpha / (arms * (2 + len(found.outcomes))))
+    compared = 2 + len(found.outcomes) + (found.right_answers is not None)
+    surely = differences(control, arm, alpha / (arms * compared))
     fewer = {guardrail.outcome for guardrail in guardrails if guardrail.lower_is_better}
     gains = [replace(surely.speedup, low=surely.speedup.low - 1, high=surely.speedup.high - 1), -surely.errors]
     gains += [-change if name in fewer else change for name, change in surely.outcomes.items()]
+    gains += [surely.right_answers] if surely.right_answers is not None else []
     word = _word([judgement.result for judgement in judgements], gains)
     return Verdict(arm.variant, word, _sentence(control, arm, judgements, found, alpha), judgements, found)
 
@@ -82,6 +87,7 @@ def differences(control: Evidence, arm: Evidence, alpha: float) -> Differences:
             name: outcome_sequence(name, control, arm)(alpha) for name in sorted({*control.outcomes, *arm.outcomes})
         },
         disagreement=disagreement(arm.pairs, alpha) if arm.pairs.compared else None,
+        right_answers=mcnemar(arm.pairs, alpha).change if arm.pairs.labelled else None,
     )
 
 
@@ -108,6 +114,8 @@ def _sentence(
     guarded = [each for each in judgements if each.guardrail.metric == "disagreement"]
     if found.disagreement is not None and not guarded:
         clauses.append(_disagreement(found.disagreement))
+    if found.right_answers is not None:
+        clauses.append(_right_answers(arm.pairs, found.right_answers))
     for judgement in (*guarded, *(each for each in judgements if each not in guarded)):
         clauses.append(_clause(judgement, _scale(judgement.guardrail, control, arm)))
     return f"{arm.variant}: {', '.join(clauses) or 'nothing to go by yet'} ({100 * (1 - alpha):.3g}%)"
@@ -123,6 +131,11 @@ def _pace(fast: Interval) -> str:
 
 def _disagreement(rate: Interval) -> str:
     return f"disagrees on {_short(100 * rate.estimate)}% [{_short(100 * rate.low)}, {_short(100 * rate.high)}]"
+
+
+def _right_answers(pairs: Pairs, change: Interval) -> str:
+    alone = f"alone right on {pairs.variant_only}, alone wrong on {pairs.control_only} of {pairs.labelled} labelled"
+    return f"right answers {_Scale(100, ' points').interval(change)} ({alone})"
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,15 @@ class Trials:
             shadow = trial.variants.get(sample.variant)
             if shadow is not None and not shadow.unloaded and sample.takes(request_id):
                 self._shadows.offer(
-                    Shadowed(live.id, live.arms, sample.variant, shadow.artifact, control.artifact, asked.work)
+                    Shadowed(
+                        live.id,
+                        live.arms,
+                        sample.variant,
+                        shadow.artifact,
+                        control.artifact,
+                        asked.work,
+                        request_id,
+                    )
                 )
 
 

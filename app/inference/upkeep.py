@@ -4,17 +4,14 @@ A variant that was unloaded or deleted, through whichever process, leaves this o
 running experiment asks, are loaded.
 """
 
-import logging
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
 from app.errors import OctetError
 from app.inference.naming import one_meant
-from app.registry import Database, OperationalError, Session, experiments, variants
+from app.periodic import Periodic
+from app.registry import Database, Session, experiments, variants
 from app.serving.pool import Artifact, Pool
-
-_log = logging.getLogger(__name__)
 
 _EVERY_S = 0.5
 
@@ -28,18 +25,19 @@ class Upkeep:
         self._pinned = pinned
         # Asked for once each: what cannot be loaded would else be tried for ever.
         self._asked: set[Artifact] = set()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="octet-upkeep", daemon=True)
+        self._periodic = Periodic("upkeep", _EVERY_S, self.look)
 
     def start(self) -> None:
-        self._thread.start()
+        self._periodic.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=10)
+        self._periodic.stop()
 
     def look(self) -> None:
-        """Forget what no variant asks for any more, once what runs on it has ended; ask for what is pinned."""
+        """Forget what no variant asks for any more, once what runs on it has ended; ask for what is pinned.
+
+        While the registry does not answer, this raises, and what is loaded stays loaded, and serves.
+        """
         loaded = {artifact.digest for artifact in self._pool.loaded_bytes()}
         with self._database.reading() as session:
             wanted = variants.wanted_digests(session, loaded)
@@ -50,16 +48,6 @@ class Upkeep:
         for artifact in pinned - self._asked:
             self._pool.preload(artifact)
         self._asked = pinned
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.look()
-            except OperationalError as error:
-                # Until the registry answers again, what is loaded stays loaded, and serves.
-                _log.debug("the registry does not answer: %s", error)
-            if self._stopping.wait(_EVERY_S):
-                return
 
 
 def _artifact(session: Session, name: str) -> Artifact | None:

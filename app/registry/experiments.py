@@ -1,4 +1,4 @@
-"""Experiments: their states, who may change them, and what was counted and reported.
+"""Experiments: their states, and who may change them. What was counted and reported is in `records`.
 
     draft ── start ──> running <── start, pause ──> paused
                           └── stop | rollback | promote ──┘──> stopped, rolled_back, promoted
@@ -8,37 +8,25 @@ change that named an idempotency key is made once; the same key again finds the 
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from hashlib import blake2b
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import exists, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.errors import Conflict, Invalid, PreconditionFailed, UnknownExperiment
 from app.registry import live, models, names, variants
-from app.registry.tables import (
-    Experiment,
-    ExperimentCounts,
-    ExperimentEvent,
-    Exposure,
-    Json,
-    Model,
-    Outcome,
-    Variant,
-    now,
-)
+from app.registry.tables import Experiment, ExperimentEvent, Json, Model, Variant, now
 
 FINAL = ("stopped", "rolled_back", "promoted")
 
 #: Who asks for a change, where nothing else is said.
 REQUEST = "request"
 
-_LONGEST_REFERENCE = 200
-_OF_REQUEST, _OF_UNIT = "request:", "unit:"
+#: So long after the end of an experiment, requests that it answered may still be on their way to the registry.
+_JUST_ENDED = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -71,41 +59,21 @@ class NewExperiment:
     auto_rollback: bool
 
 
-@dataclass(frozen=True)
-class NewExposure:
-    """A request that an arm answered, or failed to."""
-
-    request_id: str
-    variant: str
-    bucket: int
-    key: int
-    at: datetime
-
-
-@dataclass(frozen=True)
-class NewOutcome:
-    """What a client reports of a request or of a unit: one of the two."""
-
-    metric: str
-    value: float
-    request_id: str | None = None
-    unit: str | None = None
+def created_by(session: Session, model: Model, key: Key) -> Experiment | None:
+    """The experiment of `model` that the request with `key` made; raises `Invalid` where that was another request."""
+    made = (
+        select(Experiment)
+        .join(ExperimentEvent, ExperimentEvent.experiment_id == Experiment.id)
+        .where(Experiment.model_id == model.id, ExperimentEvent.kind == "created", ExperimentEvent.key == key.text)
+        .options(joinedload(Experiment.model), joinedload(Experiment.revision))
+    )
+    known = session.scalar(made)
+    if known is not None:
+        _repeated(session, known, key)
+    return known
 
 
-@dataclass(frozen=True)
-class OutcomeSum:
-    """The outcomes of one metric that requests of one bucket in one arm had."""
-
-    variant: str
-    bucket: int
-    metric: str
-    count: int
-    total: float
-    least: float
-    most: float
-
-
-def create(session: Session, model: Model, new: NewExperiment) -> Experiment:
+def create(session: Session, model: Model, new: NewExperiment, *, key: Key | None = None) -> Experiment:
     """A draft, which changes nothing that is served until it is started.
 
     Its variants are those of the newest revision that has them all. Raises `UnknownVariant`, `Invalid` where no
@@ -138,7 +106,7 @@ def create(session: Session, model: Model, new: NewExperiment) -> Experiment:
             raise Invalid(f"each {noun} of an experiment needs a variant of its own", field=_FIELDS[noun])
     session.add(experiment)
     session.flush()
-    _log(session, experiment, "created", {"by": REQUEST})
+    _log(session, experiment, "created", {"by": REQUEST}, key)
     return experiment
 
 
@@ -190,6 +158,23 @@ def asked_variants(session: Session) -> list[Variant]:
 def live_ids(session: Session) -> list[str]:
     """Those that run or are paused, of all models."""
     return list(session.scalars(select(Experiment.id).where(Experiment.state.in_(live.LIVE))))
+
+
+def just_live_ids(session: Session) -> list[str]:
+    """Those that run or are paused, or have ended so lately that not all their requests are known yet."""
+    ended = Experiment.ended_at > now() - _JUST_ENDED
+    return list(session.scalars(select(Experiment.id).where(or_(Experiment.state.in_(live.LIVE), ended))))
+
+
+def unfinished(session: Session) -> list[Experiment]:
+    """Those that have been started, and still take outcomes."""
+    return list(
+        session.scalars(
+            select(Experiment)
+            .where(Experiment.started_at.is_not(None), Experiment.closed_at.is_(None))
+            .order_by(Experiment.id)
+        )
+    )
 
 
 def start(session: Session, experiment_id: str, *, by: str = REQUEST, key: Key | None = None) -> Experiment:
@@ -373,121 +358,6 @@ def state_of(session: Session, experiment_id: str) -> str | None:
     return session.scalar(select(Experiment.state).where(Experiment.id == experiment_id))
 
 
-def save_counts(session: Session, experiment_id: str, process: str, counts: Json) -> bool:
-    """Keep what `process` has counted in all, in place of what it had; False where the experiment is gone.
-
-    Processes do not wait for each other. Deleting the model in the same moment may raise `IntegrityError`.
-    """
-    if not _is_there(session, experiment_id):
-        return False
-    row = {"experiment_id": experiment_id, "process": process, "counts": counts, "updated_at": now()}
-    insert = _insert(session, ExperimentCounts).values(row)
-    fresh = {"counts": insert.excluded.counts, "updated_at": insert.excluded.updated_at}
-    session.execute(insert.on_conflict_do_update(index_elements=["experiment_id", "process"], set_=fresh))
-    return True
-
-
-def counts_of(session: Session, experiment_id: str) -> list[Json]:
-    """What each process has counted."""
-    query = select(ExperimentCounts.counts).where(ExperimentCounts.experiment_id == experiment_id)
-    return list(session.scalars(query.order_by(ExperimentCounts.process)))
-
-
-def add_exposures(session: Session, experiment_id: str, exposures: Iterable[NewExposure]) -> None:
-    """Keep which arm answered which request, in one statement; the first to tell of a request is right.
-
-    Where the experiment is gone, nothing is kept. Deleting the model in the same moment may raise `IntegrityError`.
-    """
-    rows = [
-        {
-            "experiment_id": experiment_id,
-            "request_id": kept_reference(each.request_id),
-            "variant": each.variant,
-            "bucket": each.bucket,
-            "key": each.key,
-            "at": each.at,
-        }
-        for each in exposures
-    ]
-    if rows and _is_there(session, experiment_id):
-        _insert_new(session, Exposure, rows)
-
-
-def exposed_in(session: Session, request_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The experiments in which each request was answered; without those of which none is known yet."""
-    kept = {kept_reference(request_id): request_id for request_id in request_ids}
-    query = select(Exposure.request_id, Exposure.experiment_id).where(Exposure.request_id.in_(kept))
-    found: dict[str, list[str]] = {}
-    for request_id, experiment_id in session.execute(query.order_by(Exposure.experiment_id)):
-        found.setdefault(kept[request_id], []).append(experiment_id)
-    return found
-
-
-def add_outcomes(session: Session, experiment_id: str, outcomes: Iterable[NewOutcome]) -> int:
-    """Keep what clients report, in the order it came; returns how many were new.
-
-    Of one request or unit there is one value of each metric, the first; reporting again changes nothing.
-    """
-    rows = [
-        {
-            "experiment_id": experiment_id,
-            "reference": _reference(each),
-            "metric": each.metric,
-            "value": each.value,
-            "at": now(),
-        }
-        for each in outcomes
-    ]
-    return _insert_new(session, Outcome, rows)
-
-
-def outcome_sums(session: Session, experiment_id: str) -> list[OutcomeSum]:
-    """What was reported of requests whose arm is known, by arm, bucket and metric."""
-    query = (
-        select(
-            Exposure.variant,
-            Exposure.bucket,
-            Outcome.metric,
-            func.count(),
-            func.sum(Outcome.value),
-            func.min(Outcome.value),
-            func.max(Outcome.value),
-        )
-        .join(
-            Outcome,
-            # From outcomes to requests, by the index on these: most requests have no outcome.
-            (Outcome.experiment_id == Exposure.experiment_id)
-            & (func.substr(Outcome.reference, len(_OF_REQUEST) + 1) == Exposure.request_id),
-        )
-        .where(Exposure.experiment_id == experiment_id, Outcome.reference.startswith(_OF_REQUEST))
-        .group_by(Exposure.variant, Exposure.bucket, Outcome.metric)
-    )
-    return [OutcomeSum(*row) for row in session.execute(query)]
-
-
-def unit_outcomes(session: Session, experiment_id: str) -> Iterator[tuple[str, str, float]]:
-    """What was reported of units: unit, metric and value."""
-    query = select(Outcome.reference, Outcome.metric, Outcome.value).where(
-        Outcome.experiment_id == experiment_id, Outcome.reference.startswith(_OF_UNIT)
-    )
-    for reference, metric, value in session.execute(query):
-        yield reference.removeprefix(_OF_UNIT), metric, value
-
-
-def kept_reference(name: str) -> str:
-    """What a request or a unit is kept under: what clients call it, or a hash where no database would take that."""
-    if len(name) <= _LONGEST_REFERENCE and name.isprintable():
-        return name
-    return "#" + blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _reference(outcome: NewOutcome) -> str:
-    if outcome.request_id is not None:
-        return _OF_REQUEST + kept_reference(outcome.request_id)
-    # As it is: which arm it is in depends on every character.
-    return f"{_OF_UNIT}{outcome.unit}"
-
-
 def _resolve(session: Session, model: Model, references: Sequence[str]) -> dict[str, Variant]:
     """The variants, by what they are called here, of the newest revision that has them all."""
     rows = variants.listed(session, model)
@@ -575,21 +445,3 @@ def _log(session: Session, experiment: Experiment, kind: str, detail: Json, key:
             fingerprint=key.fingerprint if key else None,
         )
     )
-
-
-def _is_there(session: Session, experiment_id: str) -> bool:
-    return bool(session.scalar(select(exists().where(Experiment.id == experiment_id))))
-
-
-def _insert_new(session: Session, table: type[Any], rows: list[Json]) -> int:
-    """Insert the rows that are not there yet; returns how many those are."""
-    if not rows:
-        return 0
-    insert = _insert(session, table).on_conflict_do_nothing().returning(table.experiment_id)
-    return len(session.connection().execute(insert, rows).all())
-
-
-def _insert(session: Session, table: type[Any]) -> Any:
-    """An INSERT that may say what to do about rows that are there: each database has its own."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    return dialect.insert(table)

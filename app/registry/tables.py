@@ -297,7 +297,7 @@ class Experiment(Base):
 
     `arms` are {variant, version, weight, control, stopped}, `shadow` {variant, version, sample}; `unit` says where
     requests name their unit. `step` counts the steps of `ramp` that `coverage` has reached, since `step_at`. `etag`
-    grows with each change.
+    grows with each change. `closed_at`: since when it takes no outcomes; what was reported is then kept as sums.
     """
 
     __tablename__ = "experiments"
@@ -331,6 +331,7 @@ class Experiment(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
 
     model: Mapped[Model] = relationship()
     revision: Mapped[Revision] = relationship()
@@ -369,12 +370,27 @@ class Exposure(Base):
     """Which arm answered a request, for outcomes that name it. `bucket` and `key` are the unit's."""
 
     __tablename__ = "exposures"
+    __table_args__ = (Index("ix_exposures_experiment_id_at", "experiment_id", "at"),)
 
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True)
     request_id: Mapped[str] = mapped_column(String(255), primary_key=True, index=True)
     variant: Mapped[str] = mapped_column(String(63))
     bucket: Mapped[int]
     key: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class PairedAnswer(Base):
+    """The top-1 of the control and of a shadow for one request, for a label that names it."""
+
+    __tablename__ = "paired_answers"
+    __table_args__ = (Index("ix_paired_answers_experiment_id_at", "experiment_id", "at"),)
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True)
+    request_id: Mapped[str] = mapped_column(String(255), primary_key=True, index=True)
+    variant: Mapped[str] = mapped_column(String(63), primary_key=True)
+    control_class: Mapped[int] = mapped_column(BigInteger)
+    variant_class: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -9,6 +9,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,6 +159,26 @@ def drive(port: int, exchanges: Sequence[Exchange], concurrency: int, seconds: f
             connection.socket.close()
         if collects:
             gc.enable()
+    return Turn(np.array(tally.latencies) * 1e3, tally.answered, seconds, tuple(tally.errors))
+
+
+def pace(port: int, exchanges: Sequence[Exchange], per_second: float, seconds: float, warmup: float = 0.3) -> Turn:
+    """As `drive`, over one connection, and not faster than that: the server has time to spare."""
+    begun = time.perf_counter() + warmup
+    tally = _Tally(begun, begun + seconds)
+    try:
+        connection = _Connection(port)
+        with closing(connection.socket):
+            number, due = 0, time.perf_counter()
+            while not tally.over(time.perf_counter()):
+                time.sleep(max(0.0, due - time.perf_counter()))
+                connection.send(exchanges[number % len(exchanges)])
+                while (answer := connection.receive()) is None:
+                    pass
+                tally.note(connection, *answer, time.perf_counter())
+                number, due = number + 1, max(due + 1 / per_second, time.perf_counter())
+    except (OSError, ValueError, Broken) as error:
+        tally.errors.append(str(error))
     return Turn(np.array(tally.latencies) * 1e3, tally.answered, seconds, tuple(tally.errors))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from app.experiments.assignment import Arm, Split
 from app.experiments.counts import Counts
-from app.registry import Database, experiments, models, variants
+from app.registry import Database, models, records, variants
 from app.registry.tables import Variant
 
 URL = "/api/v1/models/linear/experiments"
@@ -63,5 +63,5 @@ def keep_counts(
             milliseconds /= faster
         counts.answered(place, int(milliseconds * 1e6))
     with database.writing() as session:
-        experiments.save_counts(session, experiment_id, "one", counts.to_json())
+        records.save_counts(session, experiment_id, "one", counts.to_json())
     return counts

@@ -2,14 +2,15 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.experiments.counts import Counts
-from app.registry import Database, experiments
-from app.registry.experiments import NewExposure
+from app.registry import Database, records, retention
+from app.registry.records import NewExposure, NewPairedAnswer
 from app.registry.tables import now
 from app.settings import Settings
 from tests.app.conftest import Kept, upload_model
@@ -105,6 +106,7 @@ RAMP = {"steps": [0.01, 0.05, 0.5], "hold_s": 1, "min_units": 5}
         ({"guardrails": [{"metric": "error_rate"}]}, 422, "guardrails", "margin_abs"),
         ({"guardrails": [{"metric": "error_rate", "margin_abs": 0}]}, 422, "guardrails", "more than 0"),
         ({"guardrails": [{"metric": "disagreement", "max": 0.01}]}, 422, "guardrails", "shadow"),
+        ({"guardrails": [{"metric": "outcome:label", "margin_abs": 0.1}]}, 422, "guardrails", "no outcome"),
         ({"guardrails": [{"metric": "error_rate", "margin_abs": 0.1}] * 2}, 422, "guardrails", "one guardrail"),
         ({"unit": {"from": ["cookie:x"]}}, 422, "unit.from.0", "pattern"),
         ({"unit": {"from": []}}, 422, "unit.from", "at least 1"),
@@ -241,6 +243,34 @@ def test_a_key_makes_one_change(client: TestClient, database: Database) -> None:
     assert [answer.json()["state"] for answer in promoted] == ["promoted"] * 2
 
 
+def test_a_key_makes_one_experiment(client: TestClient, database: Database) -> None:
+    headers = {"Idempotency-Key": "k"}
+    first = client.post(URL, json=WANTED, headers=headers)
+    client.post(f"{first.headers['Location']}/start")
+    again = client.post(URL, json=WANTED, headers=headers)
+    assert (again.status_code, again.headers["Location"]) == (201, first.headers["Location"])
+    assert (again.json()["state"], again.headers["ETag"]) == ("running", '"2"')
+    assert len(client.get(URL).json()) == 1
+    other = client.post(URL, json=WANTED | {"coverage": 0.5}, headers=headers)
+    assert (other.status_code, other.json()["field"]) == (422, "Idempotency-Key")
+    assert client.post(f"{first.headers['Location']}/stop", headers=headers).status_code == 422
+    assert client.post(URL, json=WANTED, headers={"Idempotency-Key": "another"}).status_code == 201
+    assert len(client.get(URL).json()) == 2
+
+
+def test_requests_of_one_key_at_once_make_one_experiment(client: TestClient, database: Database) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.post(URL, json=WANTED, headers={"Idempotency-Key": "k"}), range(8)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.headers["Location"] for answer in answers}) == 1
+
+
+def test_a_dry_run_spends_no_key(client: TestClient, database: Database) -> None:
+    headers = {"Idempotency-Key": "k"}
+    assert client.post(URL, json=WANTED | {"dry_run": True}, headers=headers).json()["id"] is None
+    assert client.post(URL, json=WANTED, headers=headers).status_code == 201
+
+
 def test_rolling_back_takes_the_units_of_an_arm(client: TestClient, started: str) -> None:
     refused = client.post(f"{started}/rollback", json={"variant": "original"})
     assert (refused.status_code, refused.json()["field"]) == (422, "variant")
@@ -312,7 +342,7 @@ def test_results_add_up_what_processes_counted(client: TestClient, database: Dat
             max_abs_difference=0.2,
         )
     with database.writing() as session:
-        experiments.save_counts(session, _id(address), "two", other.to_json())
+        records.save_counts(session, _id(address), "two", other.to_json())
     results = client.get(address).json()["results"]
     control, arm = results["arms"]
     assert control["requests"] + arm["requests"] == 3001
@@ -401,7 +431,7 @@ def expose(database: Database, address: str, request_id: str, unit: str) -> None
     assert place.variant is not None
     with database.writing() as session:
         exposure = NewExposure(request_id, place.variant, place.bucket, place.key, now())
-        experiments.add_exposures(session, _id(address), [exposure])
+        records.add_exposures(session, _id(address), [exposure])
 
 
 def test_outcomes_belong_to_the_arm_that_answered(client: TestClient, database: Database, started: str) -> None:
@@ -445,7 +475,43 @@ def test_late_outcomes_are_welcome(client: TestClient, database: Database, start
     assert sum(arm["outcomes"].get("clicked", {"count": 0})["count"] for arm in arms) == 2
 
 
+def test_a_label_is_no_outcome_that_has_a_mean(client: TestClient, database: Database, started: str) -> None:
+    expose(database, started, "r1", "user-1")
+    answered = [NewPairedAnswer("r1", "int8", 3, 4, now()), NewPairedAnswer("r2", "int8", 4, 3, now())]
+    with database.writing() as session:
+        records.add_paired_answers(session, _id(started), answered)
+    # The second request is of a user who is not covered: nothing but the shadow knows it.
+    client.post(f"{started}/stop")
+    labels = [{"request_id": each, "metric": "label", "value": 3} for each in ("r1", "r2")]
+    assert client.post("/api/v1/outcomes", json=labels).json() == {"received": 2, "new": 2}
+    other = [{"request_id": each, "metric": "label", "value": 4} for each in ("r1", "r2")]
+    assert client.post("/api/v1/outcomes", json=other).json() == {"received": 2, "new": 0}
+    results = client.get(started).json()["results"]
+    assert all(arm["outcomes"] == {} for arm in results["arms"])
+    (shadow,) = results["shadows"]
+    right = shadow["right_answers"]
+    assert (right["labelled"], right["control_only"], right["variant_only"]) == (2, 1, 1)
+    assert right["p_value"] == 1
+    verdict = results["arms"][1]["verdict"]
+    assert verdict["right_answers"] == right["change"]
+    assert "alone right on 1, alone wrong on 1 of 2 labelled" in verdict["sentence"]
+
+
+def test_a_closed_experiment_takes_no_outcomes(client: TestClient, database: Database, started: str) -> None:
+    client.post(f"{started}/stop")
+    assert client.get(started).json()["closed_at"] is None
+    with database.writing() as session:
+        experiment = retention.claim(session, _id(started))
+        assert experiment is not None
+        retention.close(session, experiment, Counts(("original", "int8")).to_json())
+    refused = client.post("/api/v1/outcomes", json=[OUTCOME | {"experiment": _id(started)}])
+    assert (refused.status_code, refused.json()["field"]) == (409, "0.experiment")
+    assert "takes no outcomes any more" in refused.json()["detail"]
+    assert client.get(started).json()["closed_at"] is not None
+
+
 OUTCOME = {"unit": "u1", "metric": "clicked", "value": 1}
+LABEL = {"request_id": "r1", "metric": "label"}
 
 
 @pytest.mark.parametrize(
@@ -461,6 +527,9 @@ OUTCOME = {"unit": "u1", "metric": "clicked", "value": 1}
         ([OUTCOME | {"unit": "u" * 201}], 422, "0.unit", "200"),
         ([OUTCOME, OUTCOME | {"experiment": "0" * 32}], 404, "experiment", "no experiment"),
         ([OUTCOME | {"colour": "red"}], 422, "0.colour", "not permitted"),
+        ([OUTCOME, LABEL | {"value": 1.5}], 422, "1.value", "numbers of classes"),
+        ([LABEL | {"value": -1}], 422, "0.value", "numbers of classes"),
+        ([OUTCOME | {"metric": "label"}], 422, "0.unit", "names the `request_id`"),
         ([], 422, "body", "at least 1"),
         ([OUTCOME] * 1001, 422, "body", "at most 1000"),
         (OUTCOME, 422, "body", "list"),

@@ -16,7 +16,7 @@ from app.cli import experiments as commands
 from app.cli.connection import Connection
 from app.errors import OctetError
 from app.experiments.counts import Counts
-from app.registry import Database, experiments
+from app.registry import Database, records
 from app.settings import Settings
 from tests.app.conftest import upload_model
 from tests.app.live_experiment import SPLIT, URL, add_variants, keep_counts
@@ -131,10 +131,11 @@ def test_status_says_what_is_known(client: TestClient, database: Database, outpu
         other.paired(
             "int8", control_ns=3000, variant_ns=1000 + number, agree=number > 2, cosine=0.99, max_abs_difference=0.1
         )
+    other.labelled("int8", 40, 3, 1)
     unit = next(f"user-{number}" for number in range(1000) if SPLIT.arm(f"user-{number}") == "int8")
     other.answered(SPLIT.place(unit)._replace(variant="original"), 1_000_000)
     with database.writing() as session:
-        experiments.save_counts(session, view["id"], "two", other.to_json())
+        records.save_counts(session, view["id"], "two", other.to_json())
     client.post("/api/v1/outcomes", json=[{"unit": unit, "metric": "clicked", "value": 1}])
     assert octet("status", "linear").exit_code == 0
     text = output.getvalue()
@@ -145,6 +146,7 @@ def test_status_says_what_is_known(client: TestClient, database: Database, outpu
         "p99 ms",
         "int8: ",
         "shadow int8: 300 pairs, disagrees on 1.00%",
+        "alone right on 1, alone wrong on 3 of 40 labelled",
         "no comparison can be trusted",
         "in more than one arm",
         "same cores",

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from app.experiments.assignment import Place
 from app.experiments.counts import Counts
-from app.experiments.moments import Moments
 
 ARMS = ("original", "int8")
 
@@ -60,7 +59,8 @@ def test_each_arm_has_what_its_units_did() -> None:
     assert [counts.requests(variant) for variant in ARMS] == [1, 3]
     assert [counts.failures(variant) for variant in ARMS] == [0, 2]
     assert counts.remembered_units() == {"original": 1, "int8": 2}
-    control, arm = counts.evidence({"int8": {"clicked": Moments.of([1.0])}})
+    counts.reported("int8", "clicked", 4, 1.0, 1, (1.0, 1.0))
+    control, arm = counts.evidence()
     assert (control.variant, arm.variant) == ARMS
     assert arm.errors.rate == pytest.approx(2 / 3)
     assert (arm.latency.total.count, control.latency.total.count) == (1, 1)

@@ -11,7 +11,7 @@ import pytest
 from app.experiments.counts import Counts
 from app.experiments.definition import split_of
 from app.experiments.overseer import Overseer
-from app.registry import Database, experiments, migrations, models
+from app.registry import Database, experiments, migrations, models, records
 from app.registry.tables import Experiment, now
 from tests.app.registry.conftest import new_revision
 from tests.app.registry.test_experiments import add_variant, new
@@ -51,7 +51,7 @@ class House:
             else:
                 counts.answered(place, int(random.lognormal(14, 0.3)))
         with self.database.writing() as session:
-            experiments.save_counts(session, self.id, "p", counts.to_json())
+            records.save_counts(session, self.id, "p", counts.to_json())
 
     def pass_time(self, seconds: float) -> None:
         with self.database.writing() as session:

@@ -44,15 +44,8 @@ def test_merging_is_counting_all_together(first: list[dict[str, object]], second
 @given(st.lists(one_pair, max_size=20))
 def test_pairs_come_back_from_json(added: list[dict[str, object]]) -> None:
     pairs = pairs_of(added)
-    pairs.add_label(control_right=True, variant_right=False)
+    pairs.add_labels(3, 2, 1)
     assert Pairs.from_json(json.loads(json.dumps(pairs.to_json()))) == pairs
-
-
-def test_labels_are_told_apart() -> None:
-    pairs = Pairs()
-    for control, variant in ((True, True), (True, False), (True, False), (False, True), (False, False)):
-        pairs.add_label(control_right=control, variant_right=variant)
-    assert (pairs.labelled, pairs.control_only, pairs.variant_only) == (5, 2, 1)
 
 
 def test_answers_without_a_top_1_are_not_compared() -> None:

@@ -6,7 +6,8 @@ import pytest
 from app.experiments.assignment import Place
 from app.experiments.counts import Counts
 from app.experiments.recorder import Pair, Recorder
-from app.registry import Database, experiments, migrations, models
+from app.registry import Database, experiments, migrations, models, records
+from app.registry.records import LabelSum, NewOutcome
 from tests.app.registry.conftest import new_revision
 from tests.app.registry.test_experiments import add_variant, new
 
@@ -28,7 +29,7 @@ class House:
     def total(self) -> Counts:
         total = Counts(ARMS)
         with self.database.reading() as session:
-            for each in experiments.counts_of(session, self.id):
+            for each in records.counts_of(session, self.id):
                 total.merge(Counts.from_json(each))
         return total
 
@@ -57,35 +58,51 @@ def test_what_processes_counted_adds_up_and_is_written_once(house: House) -> Non
     assert (total.requests("int8"), total.failures("int8"), total.requests("original")) == (11, 1, 1)
     assert total.unit_count("int8") == 11
     with house.database.reading() as session:
-        assert experiments.exposed_in(session, ["r0", "r10", "r11", "other"]) == {
+        assert records.answered_in(session, ["r0", "r10", "r11", "other"]) == {
             name: [house.id] for name in ("r0", "r10", "r11")
         }
 
 
 def test_pairs_are_counted(house: House) -> None:
     recorder = Recorder(house.database)
-    recorder.paired(house.id, ARMS, "mixed", Pair(200, 100, agree=False, cosine=0.5, max_abs_difference=2.0))
+    recorder.paired(house.id, ARMS, "mixed", Pair(200, 100, agree=False, cosine=0.5, max_abs_difference=2.0), "r1")
     recorder.flush()
     pairs = house.total().pairs["mixed"]
     assert (pairs.count, pairs.disagreements, pairs.max_abs_difference) == (1, 1, 2.0)
 
 
+def test_what_a_pair_answered_is_kept_for_its_label(house: House) -> None:
+    recorders = Recorder(house.database), Recorder(house.database)
+    with house.database.writing() as session:
+        labels = [NewOutcome("label", 5.0, request_id=f"r{number}") for number in range(4)]
+        records.add_outcomes(session, house.id, labels)
+    for number, classes in enumerate([(5, 5), (5, 1), (1, 5), None]):
+        pair = Pair(200, 100, agree=None, cosine=None, max_abs_difference=0.0, classes=classes)
+        recorders[number % 2].paired(house.id, ARMS, "mixed", pair, f"r{number}")
+    for recorder in recorders:
+        recorder.flush()
+    with house.database.reading() as session:
+        assert records.label_sums(session, house.id) == [LabelSum("mixed", 3, 1, 1)]
+
+
 def test_what_cannot_be_written_is_written_later(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(house.database)
     recorder.answered(house.id, ARMS, place(1), 1000, "r1")
+    pair = Pair(200, 100, agree=True, cosine=None, max_abs_difference=0.0, classes=(1, 1))
+    recorder.paired(house.id, ARMS, "mixed", pair, "r3")
     with monkeypatch.context() as broken:
 
         def fail(*_: object) -> None:
             raise OSError("no space left")
 
-        broken.setattr(experiments, "save_counts", fail)
+        broken.setattr(records, "save_counts", fail)
         with pytest.raises(OSError, match="no space"):
             recorder.flush()
     recorder.answered(house.id, ARMS, place(2), 1000, "r2")
     recorder.flush()
     assert house.total().requests("int8") == 2
     with house.database.reading() as session:
-        assert set(experiments.exposed_in(session, ["r1", "r2"])) == {"r1", "r2"}
+        assert set(records.answered_in(session, ["r1", "r2", "r3"])) == {"r1", "r2", "r3"}
 
 
 def test_what_was_counted_of_a_deleted_experiment_is_dropped(house: House) -> None:

@@ -7,8 +7,9 @@ from app.experiments.counts import Counts
 from app.experiments.definition import guardrails_of, samples_of, split_of
 from app.experiments.guardrails import Guardrail
 from app.experiments.results import findings, refusal, results
-from app.registry import Database, experiments, models
-from app.registry.experiments import NewExperiment, NewExposure, NewOutcome
+from app.registry import Database, experiments, models, records
+from app.registry.experiments import NewExperiment
+from app.registry.records import NewExposure, NewOutcome
 from app.registry.tables import now
 from tests.app.live_experiment import SPLIT, add_variants, keep_counts
 from tests.app.registry.conftest import new_revision
@@ -44,7 +45,7 @@ def started(database: Database) -> str:
 
 def report_units(database: Database, experiment_id: str) -> None:
     with database.writing() as session:
-        experiments.add_outcomes(session, experiment_id, [NewOutcome("clicked", 1.0, unit=unit) for unit in UNITS])
+        records.add_outcomes(session, experiment_id, [NewOutcome("clicked", 1.0, unit=unit) for unit in UNITS])
 
 
 def clicked(database: Database, experiment_id: str) -> dict[str, int]:
@@ -96,9 +97,9 @@ def test_of_units_too_many_to_be_remembered_the_coverage_decides(
 def test_outcomes_of_requests_are_those_of_the_arm_that_answered(database: Database, started: str) -> None:
     with database.writing() as session:
         exposures = [NewExposure(f"r{number}", "int8", number % 256, number, now()) for number in range(300)]
-        experiments.add_exposures(session, started, exposures)
+        records.add_exposures(session, started, exposures)
         outcomes = [NewOutcome("clicked", number % 3, request_id=f"r{number}") for number in range(400)]
-        experiments.add_outcomes(session, started, outcomes)
+        records.add_outcomes(session, started, outcomes)
     with database.reading() as session:
         control, arm = findings(session, experiments.find(session, started)).evidence
     assert control.outcomes == {}
@@ -112,7 +113,7 @@ def test_outcomes_of_requests_are_those_of_the_arm_that_answered(database: Datab
 def test_counts_of_processes_are_added_up(database: Database, started: str) -> None:
     counts = keep_counts(database, started, 100)
     with database.writing() as session:
-        experiments.save_counts(session, started, "two", counts.to_json())
+        records.save_counts(session, started, "two", counts.to_json())
     with database.reading() as session:
         found = findings(session, experiments.find(session, started))
     for variant in ("original", "int8"):
@@ -146,7 +147,7 @@ def test_after_other_weights_there_is_no_sample_ratio(database: Database, starte
 def test_a_shadow_without_pairs_is_shown_empty(database: Database, started: str) -> None:
     counts = Counts(("original", "int8"))
     with database.writing() as session:
-        experiments.save_counts(session, started, "one", counts.to_json())
+        records.save_counts(session, started, "one", counts.to_json())
     with database.reading() as session:
         (shadow,) = results(session, experiments.find(session, started))["shadows"]
     assert (shadow["variant"], shadow["pairs"], shadow["speedup"], shadow["savings"]) == ("int8", 0, None, [])

@@ -1,5 +1,6 @@
 """Pairs of answers compared, and a thread that computes them with real models."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,14 @@ def compared(other: np.ndarray, right: np.ndarray = SCORES) -> Pair:  # type: ig
 
 def test_equal_answers_agree() -> None:
     assert compared(SCORES) == Pair(20, 10, agree=True, cosine=pytest.approx(1.0), max_abs_difference=0.0)
+
+
+def test_the_classes_of_a_single_row_are_told() -> None:
+    assert compared(SCORES[:1, ::-1], SCORES[:1]).classes == (1, 1)
+    assert compared(SCORES[:1], np.array([[9.0, 3.0, 2.0]], np.float32)).classes == (0, 1)
+    assert compared(np.array([7]), np.array([3])).classes == (3, 7)
+    # Of more rows, one label could not say which it is of.
+    assert compared(SCORES).classes is None
 
 
 def test_one_row_of_another_top_1_is_disagreement() -> None:
@@ -53,7 +62,7 @@ class Recorded:
     def __init__(self) -> None:
         self.pairs: list[tuple[str, str, Pair]] = []
 
-    def paired(self, experiment: str, arms: Any, variant: str, pair: Pair) -> None:
+    def paired(self, experiment: str, arms: Any, variant: str, pair: Pair, request_id: str) -> None:
         self.pairs.append((experiment, variant, pair))
 
 
@@ -69,7 +78,7 @@ class House:
 
     def asked(self, variant: Artifact, value: float) -> Shadowed:
         work = Work({"x": np.full((1, 16), value, np.float32)})
-        return Shadowed("e", ("original", "int8"), "int8", variant, self.control, work)
+        return Shadowed("e", ("original", "int8"), "int8", variant, self.control, work, "r1")
 
 
 @pytest.fixture
@@ -85,7 +94,7 @@ def test_both_answer_and_are_compared(house: House) -> None:
     for variant in (house.control, house.other):
         assert house.shadows.offer(house.asked(variant, 1.0))
     while len(house.recorded.pairs) < 2:
-        pass
+        time.sleep(0.01)
     (experiment, variant, same), (_, _, different) = house.recorded.pairs
     assert (experiment, variant) == ("e", "int8")
     assert (same.agree, same.max_abs_difference) == (True, 0.0)
@@ -104,5 +113,5 @@ def test_a_shadow_that_fails_is_logged_and_ends_nothing(house: House, caplog: py
     house.shadows.offer(house.asked(Artifact("onnxruntime", "0" * 64), 1.0))
     house.shadows.offer(house.asked(house.other, 1.0))
     while not house.recorded.pairs:
-        pass
+        time.sleep(0.01)
     assert "gave no answer" in caplog.text

@@ -51,6 +51,18 @@ def said(*, units: int = 400_000, **arm: object) -> Verdict:
     return verdict(evidence("original", units), evidence("int8", units, **arm), GUARDRAILS)  # type: ignore[arg-type]
 
 
+def test_right_answers_are_told_and_weighed() -> None:
+    pairs = pairs_of(20_000)
+    pairs.add_labels(20_000, 40, 60)
+    found = said(ms=1.03, pairs=pairs)
+    assert "right answers +0.1 points [" in found.sentence
+    assert "(alone right on 60, alone wrong on 40 of 20000 labelled)" in found.sentence
+    assert found.word is Word.BETTER
+    pairs.add_labels(20_000, 600, 0)
+    # All margins hold, and what is surely worse keeps it from being better.
+    assert said(ms=1.03, pairs=pairs).word is Word.NOT_WORSE
+
+
 def test_a_faster_variant_within_all_margins_is_better() -> None:
     found = said(ms=1.03, pairs=pairs_of(20_000))
     assert found.word is Word.BETTER

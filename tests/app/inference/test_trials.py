@@ -1,11 +1,13 @@
 """Requests that a running experiment answers: the whole gateway but for its sockets."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from fastapi.testclient import TestClient
@@ -13,6 +15,7 @@ from httpx import Response
 
 from app.blobs import LocalBlobStore
 from app.experiments.assignment import Arm, Split
+from app.experiments.shadow import Shadowed, Shadows
 from app.registry import Database
 from app.settings import Settings
 from tests import graphs
@@ -164,6 +167,59 @@ def test_a_shadow_answers_what_the_control_did_and_is_compared(house: House) -> 
     found = pairs(house.results(address, lambda seen: all(each["pairs"] for each in pairs(seen).values())))
     assert found["twin"]["max_abs_difference"] == 0
     assert found["int8"]["max_abs_difference"] > 0
+
+
+def test_a_label_says_who_of_a_pair_was_right(house: House) -> None:
+    house.add("twin", graphs.linear_classifier())
+    shadow = [{"variant": "twin", "sample": 1.0}, {"variant": "int8", "sample": 1.0}]
+    # Units that are not covered, too: the default answers them, and shadows. Not so many that shadows would be dropped.
+    covered, others = ([unit for unit in UNITS if SPLIT.arm(unit) == arm] for arm in ("original", None))
+    units = covered[:15] + others[:5]
+    address = house.start(shadow=shadow)
+    answers = [house.ask(unit, **{"X-Request-Id": f"request-{unit}"}) for unit in units]
+    top_1 = {int(np.argmax(answer.json()["outputs"][0]["data"])) for answer in answers}
+    assert len(top_1) == 1
+    label = {"metric": "label", "value": top_1.pop()}
+    # Labels of half of them come twice. Some pairs are not known yet.
+    for reported in (units[::2], units):
+        reports = [label | {"request_id": f"request-{unit}"} for unit in reported]
+        assert house.client.post("/api/v1/outcomes", json=reports).is_success
+
+    def right(results: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
+        found = {each["variant"]: each["right_answers"] for each in results["shadows"] if each["right_answers"]}
+        return {name: (each["labelled"], each["control_only"], each["variant_only"]) for name, each in found.items()}
+
+    expected = {"twin": (len(units), 0, 0), "int8": (len(units), len(units), 0)}
+    assert right(house.results(address, lambda seen: right(seen) == expected)) == expected
+    assert "label" not in house.client.get(address).json()["results"]["arms"][0]["outcomes"]
+
+
+def test_shadows_that_are_overloaded_are_dropped_and_hold_up_nobody(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    compute = Shadows._compute
+
+    def stuck(self: Shadows, shadowed: Shadowed) -> None:
+        begun.set()
+        go_on.wait()
+        compute(self, shadowed)
+
+    monkeypatch.setattr(Shadows, "_compute", stuck)
+    address = house.start(coverage=1.0, shadow=[{"variant": "int8", "sample": 1.0}])
+    unit = next(unit for unit in UNITS if SPLIT.arm(unit) == "original")
+    # No shadow ends before all users have their answers: one that waited for its turn would wait for ever.
+    answers = [house.ask(unit)]
+    begun.wait()
+    answers += [house.ask(unit) for _ in range(99)]
+    assert {answer.status_code for answer in answers} == {200}
+    go_on.set()
+    # One was being computed, and 64 waited; the other 35 were dropped.
+
+    def counted(results: dict[str, Any]) -> tuple[int, int]:
+        return results["shadows"][0]["pairs"], requests_of(results)["original"]
+
+    assert counted(house.results(address, lambda seen: counted(seen) == (65, 100))) == (65, 100)
 
 
 def test_an_outcome_that_names_the_request_counts_for_the_arm_that_answered(house: House) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 import pytest
 
 from app.errors import Conflict, Invalid, PreconditionFailed, Rejected, UnknownExperiment, UnknownVariant
-from app.registry import Database, Session, experiments, models, variants
-from app.registry.experiments import Key, NewExperiment, NewExposure, NewOutcome
+from app.registry import Database, Session, experiments, models, records, variants
+from app.registry.experiments import Key, NewExperiment
+from app.registry.records import NewExposure, NewOutcome
 from app.registry.tables import Experiment, Revision, Variant, now
 from tests.app.registry.conftest import new_revision
 
@@ -304,10 +305,10 @@ def test_one_of_several_processes_takes_a_step_of_the_ramp(database: Database, c
 def test_counts_of_a_process_replace_what_it_had(database: Database, started: str) -> None:
     for process, count in (("a", 1), ("b", 5), ("a", 2)):
         with database.writing() as session:
-            assert experiments.save_counts(session, started, process, {"count": count})
+            assert records.save_counts(session, started, process, {"count": count})
     with database.writing() as session:
-        assert experiments.counts_of(session, started) == [{"count": 2}, {"count": 5}]
-        assert not experiments.save_counts(session, "0" * 32, "a", {})
+        assert records.counts_of(session, started) == [{"count": 2}, {"count": 5}]
+        assert not records.save_counts(session, "0" * 32, "a", {})
 
 
 def exposure(request_id: str, variant: str = "int8", bucket: int = 3) -> NewExposure:
@@ -322,27 +323,27 @@ def test_outcomes_are_kept_once_and_may_come_before_exposures(database: Database
         NewOutcome("revenue", 9.5, unit="u1"),
     ]
     with database.writing() as session:
-        assert experiments.add_outcomes(session, started, reported) == 4
+        assert records.add_outcomes(session, started, reported) == 4
     with database.reading() as session:
-        assert experiments.outcome_sums(session, started) == []
-        assert sorted(experiments.unit_outcomes(session, started)) == [("u1", "clicked", 1.0), ("u1", "revenue", 9.5)]
+        assert records.outcome_sums(session, started) == []
+        assert sorted(records.unit_outcomes(session, started)) == [("u1", "clicked", 1.0), ("u1", "revenue", 9.5)]
     with database.writing() as session:
         again = [NewOutcome("clicked", 0.5, unit="u1"), NewOutcome("clicked", 1.0, unit="u2")]
-        assert experiments.add_outcomes(session, started, [*reported, *again]) == 1
+        assert records.add_outcomes(session, started, [*reported, *again]) == 1
     for _ in range(2):
         with database.writing() as session:
             rows = [exposure("r1"), exposure("r2"), exposure("r3"), exposure("r4\0" + "x" * 1000)]
-            experiments.add_exposures(session, started, rows)
+            records.add_exposures(session, started, rows)
     with database.reading() as session:
-        (found,) = experiments.outcome_sums(session, started)
-        assert found == experiments.OutcomeSum("int8", 3, "clicked", 2, 1.0, 0.0, 1.0)
+        (found,) = records.outcome_sums(session, started)
+        assert found == records.OutcomeSum("int8", 3, "clicked", 2, 1.0, 0.0, 1.0)
         long = "r4\0" + "x" * 1000
-        assert experiments.exposed_in(session, ["r1", long, "r5"]) == {"r1": [started], long: [started]}
+        assert records.answered_in(session, ["r1", long, "r5"]) == {"r1": [started], long: [started]}
 
 
 def test_exposures_of_what_is_gone_are_not_kept(database: Database) -> None:
     with database.writing() as session:
-        experiments.add_exposures(session, "0" * 32, [exposure("r1")])
-        experiments.add_exposures(session, "0" * 32, [])
+        records.add_exposures(session, "0" * 32, [exposure("r1")])
+        records.add_exposures(session, "0" * 32, [])
     with database.reading() as session:
-        assert experiments.exposed_in(session, ["r1"]) == {}
+        assert records.answered_in(session, ["r1"]) == {}

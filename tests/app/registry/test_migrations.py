@@ -4,9 +4,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
 from app.errors import Invalid, Unavailable
-from app.registry import Database, jobs, methods, migrations, models, variants
+from app.experiments.assignment import Place
+from app.experiments.counts import Counts
+from app.registry import Database, experiments, jobs, methods, migrations, models, records, variants
+from app.registry.records import NewExposure, NewOutcome
+from app.registry.tables import now
 from tests.app.registry.conftest import new_revision
 from tests.app.registry.filled import fill, reflected
+from tests.app.registry.test_experiments import add_variant, new
 
 
 def test_migrations_and_models_agree(database: Database) -> None:
@@ -64,6 +69,28 @@ def test_variants_from_before_padding_are_not_padded(database: Database, registr
         (variant,) = variants.listed(session, models.find(session, "encoder"))
         assert variant.padding is None
         assert not variants.may_be_padded(variant)
+
+
+def test_what_experiments_counted_before_labels_stays(database: Database, registry_url: str) -> None:
+    with database.writing() as session:
+        revision, _ = models.register(session, "resnet", new_revision())
+        add_variant(session, revision, "int8")
+        made = experiments.create(session, revision.model, new()).id
+        experiments.start(session, made)
+        counted = Counts(("original", "int8"))
+        counted.answered(Place("int8", 3, 30), 1000)
+        old = {key: value for key, value in counted.to_json().items() if key != "outcomes"}
+        records.save_counts(session, made, "a process", old)
+        records.add_exposures(session, made, [NewExposure("r1", "int8", 3, 30, now())])
+        records.add_outcomes(session, made, [NewOutcome("clicked", 1.0, request_id="r1")])
+    command.downgrade(migrations._config(registry_url), "0007")
+    migrations.upgrade(registry_url)
+    with database.reading() as session:
+        experiment = experiments.find(session, made)
+        assert (experiment.state, experiment.closed_at) == ("running", None)
+        (counts,) = records.counts_of(session, made)
+        assert Counts.from_json(counts).to_json() == counted.to_json()
+        assert [row.count for row in records.outcome_sums(session, made)] == [1]
 
 
 def test_an_unmigrated_registry_is_refused_with_the_command_to_run(registry_url: str) -> None:
