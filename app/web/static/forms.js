@@ -122,7 +122,7 @@ function parsed(text) {
 function show(form, answer) {
   const problem = answer.content ?? {};
   const detail = problem.detail ?? problem.error ?? `The server answered ${answer.status}.`;
-  const place = problem.field && form.querySelector(`[data-problem-of="${CSS.escape(problem.field)}"]`);
+  const place = problem.field && form.querySelector(`[data-problem-of~="${CSS.escape(problem.field)}"]`);
   const field = problem.field && form.querySelector(`[name="${CSS.escape(problem.field)}"]:enabled`);
   if (place) {
     place.closest("details")?.setAttribute("open", "");
@@ -137,7 +137,7 @@ function show(form, answer) {
 }
 
 function clear(form, name) {
-  const problems = name ? `[data-problem-of="${CSS.escape(name)}"], [data-problem]` : "[data-problem-of], [data-problem]";
+  const problems = name ? `[data-problem-of~="${CSS.escape(name)}"], [data-problem]` : "[data-problem-of], [data-problem]";
   for (const place of form.querySelectorAll(problems)) place.textContent = "";
   const invalid = name ? `[name="${CSS.escape(name)}"][aria-invalid]` : "[aria-invalid]";
   for (const field of form.querySelectorAll(invalid)) field.removeAttribute("aria-invalid");
