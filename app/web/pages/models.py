@@ -20,11 +20,15 @@ routes = page_routes()
 
 @dataclass(frozen=True)
 class ModelLine:
-    """A model; `original` and `best` are of its newest revision, and `best` is None where the original is."""
+    """A model; `original` and `best` are of its newest revision, and `best` is None where the original is.
+
+    `faster`: the best one is so beyond noise, and not only smaller.
+    """
 
     model: Overview
     original: Standing
     best: Standing | None
+    faster: bool
     made: int
     rejected: int
 
@@ -36,6 +40,7 @@ class ModelLine:
             model=model,
             original=next(row for row in model.standings if row.variant == ORIGINAL),
             best=found.row if found else None,
+            faster=found is not None and found.faster,
             made=len(made),
             rejected=sum(row.verdict == REJECTED for row in made),
         )
