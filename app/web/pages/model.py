@@ -9,7 +9,6 @@ from fastapi.responses import Response
 
 from app.errors import OctetError
 from app.registry import Session, comparison, datasets, jobs, methods, models, variants
-from app.registry.names import PATTERN
 from app.registry.tables import Model, Revision
 from app.web.advice import advice
 from app.web.answers import page, page_routes, provided
@@ -73,7 +72,6 @@ def quantize(
             chosen=method if method in able else _first(session, found, wanted, able),
             groups={name: groups(each) for name, each in methods.OFFERED.items()},
             datasets=[dataset.name for dataset in datasets.listed(session)],
-            name_pattern=PATTERN.strip("^$"),
         )
 
 
