@@ -7,6 +7,7 @@ from tests.app.registry.conftest import new_revision
 
 #: As long as reports of models with a hundred layers are.
 REPORT = {"notes": ["x" * 100] * 300}
+ORIGINAL = Figures(accuracy=0.9, latency_p50_ms=2.0, latency_p95_ms=2.2, latency_p99_ms=2.4)
 
 
 def add_models(database: Database, count: int, *, made: int, prefix: str = "model") -> None:
@@ -15,7 +16,7 @@ def add_models(database: Database, count: int, *, made: int, prefix: str = "mode
         for number in range(count):
             revision, _ = models.register(session, f"{prefix}-{number:03}", new_revision())
             model = revision.model
-            record(session, variants.find(session, model, "original"), Figures(accuracy=0.9, latency_p50_ms=2.0))
+            record(session, variants.find(session, model, "original"), ORIGINAL)
             for index in range(made):
                 variant = Variant(
                     model_id=model.id,

@@ -7,8 +7,11 @@ from app.web import formats
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (332_000, "332 kB"), (1_095_404, "1.10 MB"), (2_500_000_000, "2.50 GB"), (None, "–")],
-)  # fmt: skip
+    [
+        *((0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (332_000, "332 kB")),
+        *((1_095_404, "1.10 MB"), (2_500_000_000, "2.50 GB"), (None, "–")),
+    ],
+)
 def test_sizes_have_three_digits_and_a_unit(value: int | None, text: str) -> None:
     assert formats.size(value) == text
 

@@ -30,7 +30,7 @@ def test_what_may_not_serve_is_shown_and_beats_none() -> None:
     assert [(point.label, point.tone) for point in found.chart.points] == [("original", "plain"), ("gone", "bad")]
     overridden = tradeoff([original(), at("gone", 0.1, 0.9, verdict="rejected", overridden=True)])
     assert overridden is not None
-    assert overridden.best == ["original", "gone"]
+    assert overridden.best == ["gone"]
 
 
 def test_without_labels_agreement_is_what_counts() -> None:
