@@ -170,7 +170,7 @@ def test_a_button_pressed_before_scripts_have_come_is_not_lost(
 ) -> None:
     embedded.upload_model(model_bytes)
     held: list[Route] = []
-    window.page.route("**/static/octet.js", held.append)
+    window.page.route("**/static/octet.js", lambda route: held.append(route))
     window.page.goto("/models/model", wait_until="commit")
     window.page.get_by_role("button", name="Delete the model").click()
     expect(window.page.get_by_role("button", name="Yes, go on")).not_to_be_visible()
