@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from app.api.services import Provided, Services
 from app.errors import NotFound
 from app.intake.deposit import discard
-from app.registry import Session, comparison, models, variants
+from app.registry import Session, comparison, evaluations, models, variants
 from app.registry.tables import Model, Variant
 
 routes = APIRouter(prefix="/models/{model}/variants", tags=["variants"])
@@ -83,10 +83,7 @@ def report(model: str, variant: str, request: Request, services: Provided) -> Re
         figures = row.evaluation
         if figures is None:
             raise NotFound(f"variant '{row.label}' was not evaluated yet: the first job on its revision does that")
-        layers = [
-            {"name": layer.name, "operator": layer.operator, "sqnr_db": layer.sqnr_db} for layer in figures.layers
-        ]
-        content = figures.report | {"layers": layers}
+        content = evaluations.whole_report(figures)
         view = _detail(session, found, row).model_dump(mode="json")
     if _prefers_html(request):
         return HTMLResponse(services.render_report(model, view, content))

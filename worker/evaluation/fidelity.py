@@ -59,13 +59,14 @@ class SignalAndNoise:
 
 
 def cosines(reference: FloatArray, quantized: FloatArray) -> NDArray[np.float64]:
-    """Between rows of the two, `(rows, …)` each and finite: `(rows,)`. Two zero vectors count 1, a zero and another 0."""
+    """`(rows,)`, of rows of the two, `(rows, …)` each and finite. Two zero vectors count 1, a zero and another 0."""
     left = reference.reshape(len(reference), -1).astype(np.float64)
     right = quantized.reshape(len(quantized), -1).astype(np.float64)
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     equal = (left == right).all(axis=1)
     found = np.where(equal, 1.0, (left * right).sum(axis=1) / np.where(norms == 0.0, 1.0, norms))
-    return np.clip(found, -1.0, 1.0)
+    clipped: NDArray[np.float64] = np.clip(found, -1.0, 1.0)
+    return clipped
 
 
 @dataclass

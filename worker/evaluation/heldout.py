@@ -58,8 +58,8 @@ def compare(
 ) -> Comparison:
     """Run both on the samples at `indices`, `batch` at a time, the very same batches.
 
-    `labels` are those of all samples. What was answered to each is noted in `transcript`. Raises `JobFailed` when the variant answers a sample with NaN or infinity that
-    the original answers with finite numbers.
+    `labels` are those of all samples. What was answered to each is noted in `transcript`. Raises
+    `JobFailed` when the variant answers a sample with NaN or infinity that the original answers with finite numbers.
     """
     tally = _Tally([spec.name for spec in original.outputs], labels, transcript)
     batches = feeder.batch_count(len(indices), batch)

@@ -25,7 +25,7 @@ _REFERENCE_VALUES = 2**22
 
 @dataclass(frozen=True)
 class Images:
-    """The input that holds images: `values` `(samples, channels, height, width)` or, if `channels_last`, `(…, channels)`."""
+    """An input of images: `values` `(samples, channels, height, width)` or, if `channels_last`, `(…, channels)`."""
 
     values: NDArray[Any]
     channels_last: bool
@@ -49,11 +49,12 @@ class Images:
         sample = self._sample(index)
         if self.values.dtype != np.uint8:
             sample = (sample - low) / np.where(high > low, high - low, 1.0) * 255.0
-        return np.rint(np.clip(sample, 0.0, 255.0)).astype(np.uint8)
+        pixels: NDArray[np.uint8] = np.rint(np.clip(sample, 0.0, 255.0)).astype(np.uint8)
+        return pixels
 
     def _sample(self, index: int) -> NDArray[np.float64]:
         """`(height, width, channels)`, finite."""
-        sample = np.nan_to_num(self.values[index].astype(np.float64), posinf=0.0, neginf=0.0)
+        sample: NDArray[np.float64] = np.nan_to_num(self.values[index].astype(np.float64), posinf=0.0, neginf=0.0)
         return sample if self.channels_last else sample.transpose(1, 2, 0)
 
     @property

@@ -95,9 +95,7 @@ class Transcript:
         return found
 
     def _changed_classes(self, names: Sequence[str] | None) -> dict[str, Any]:
-        indices, original, variant = (
-            np.concatenate(parts) for parts in (self._indices, self._original, self._variant)
-        )
+        indices, original, variant = (np.concatenate(parts) for parts in (self._indices, self._original, self._variant))
         truth = np.concatenate(self._truth) if self._truth else None
         changed = np.flatnonzero(original != variant)
         rows = [
@@ -105,7 +103,12 @@ class Transcript:
             for row in changed
         ]
         rows.sort(key=lambda one: (_ORDER[one["change"]], -(one["margin"] or 0.0), one["sample"]))
-        return {"kind": "classes", "samples_compared": len(original), "changed": len(rows), "samples": rows[:MOST_SAMPLES]}
+        return {
+            "kind": "classes",
+            "samples_compared": len(original),
+            "changed": len(rows),
+            "samples": rows[:MOST_SAMPLES],
+        }
 
     def _changed(
         self, sample: int, original: int, variant: int, truth: Classes | None, row: int, names: Sequence[str] | None
