@@ -2,6 +2,8 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from app.web import charts, formats
+
 environment = Environment(
     loader=PackageLoader("app.web", "templates"),
     autoescape=True,
@@ -25,4 +27,5 @@ def megabytes(value: int) -> str:
     return f"{value / 1e6:.2f} MB"
 
 
-environment.filters |= {"percent": percent, "number": number, "megabytes": megabytes}
+environment.filters |= {"percent": percent, "number": number, "megabytes": megabytes, **formats.FILTERS}
+environment.filters["chart_json"] = charts.as_json
