@@ -96,7 +96,8 @@ function scaleOf(spec, values) {
   const most = Math.max(...known);
   if (spec.log) return { distr: 3, range: [least / 1.25, most * 1.25] };
   const room = most > least ? (most - least) * 0.14 : Math.abs(most) * 0.1 || 1;
-  return { range: [least - room, most + room] };
+  // What is never below zero has no axis below it.
+  return { range: [least >= 0 && least < room ? 0 : least - room, most + room] };
 }
 
 // ---- points with labels, and the frontier ----
@@ -129,7 +130,14 @@ function scatter(chart, style, tip) {
     ctx.setLineDash([]);
   }
 
-  function marks(plot) {
+  // All of the axis and of its marks, with a little room for these.
+function reach(chart) {
+  const all = [...chart.at, ...chart.marks.map((mark) => mark.at)];
+  const room = chart.x.log ? 0 : (Math.max(...all) - Math.min(...all)) * 0.02;
+  return [Math.min(...all) - room, Math.max(...all) + room];
+}
+
+function marks(plot) {
     const { ctx } = plot;
     for (const point of points) {
       const [x, y] = at(plot, point.x, point.y);
@@ -275,7 +283,8 @@ function lines(chart, style, tip) {
     const colour = style.tones[each.tone];
     const paths = chart.stepped ? uPlot.paths.stepped({ align: 1 }) : undefined;
     rows.push(each.values);
-    series.push({ label: each.label, stroke: colour, width: 2, paths, dash: each.dashed ? [6, 5] : undefined, points: { show: chart.at.length < 2 } });
+    const fill = chart.filled ? faded(colour) : undefined;
+    series.push({ label: each.label, stroke: colour, width: 2, paths, fill, dash: each.dashed ? [6, 5] : undefined, points: { show: chart.at.length < 2 } });
     if (each.low && each.high) {
       rows.push(each.high, each.low);
       const edge = { stroke: "transparent", width: 0, paths, points: { show: false } };
@@ -296,14 +305,39 @@ function lines(chart, style, tip) {
   return {
     rows,
     options: {
-      scales: { x: { time: false, ...(chart.x.log ? { distr: 3 } : {}) }, y: scaleOf(chart.y, values) },
+      scales: { x: { time: false, ...(chart.x.log ? { distr: 3 } : {}), ...(chart.marks.length ? { range: reach(chart) } : {}) }, y: scaleOf(chart.y, values) },
       axes: [axis(chart.x, style, { space: 70 }), axis(chart.y, style, { ...SIDE, space: 36 })],
       series,
       bands,
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-      hooks: { setCursor: [hover], draw: [(plot) => names(plot, chart, style)] },
+      hooks: { setCursor: [hover], draw: [(plot) => marks(plot, chart, style), (plot) => names(plot, chart, style)] },
     },
   };
+}
+
+// All of the axis and of its marks, with a little room for these.
+function reach(chart) {
+  const all = [...chart.at, ...chart.marks.map((mark) => mark.at)];
+  const room = chart.x.log ? 0 : (Math.max(...all) - Math.min(...all)) * 0.02;
+  return [Math.min(...all) - room, Math.max(...all) + room];
+}
+
+function marks(plot, chart, style) {
+  const { ctx, bbox } = plot;
+  const high = 11 * devicePixelRatio;
+  chart.marks.forEach((mark, index) => {
+    const x = plot.valToPos(mark.at, "x", true);
+    ctx.strokeStyle = style.tones[mark.tone];
+    ctx.lineWidth = 1.5 * devicePixelRatio;
+    ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
+    stroke(ctx, x, bbox.top, x, bbox.top + bbox.height);
+    ctx.setLineDash([]);
+    ctx.font = `${high}px ${style.font}`;
+    ctx.fillStyle = style.tones[mark.tone];
+    ctx.textAlign = x > bbox.left + bbox.width / 2 ? "right" : "left";
+    ctx.textBaseline = "top";
+    ctx.fillText(mark.label, x + (ctx.textAlign === "left" ? 5 : -5) * devicePixelRatio, bbox.top + (index % 2) * high * 1.3);
+  });
 }
 
 // The name of each line at its last value: no legend to look up.
