@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.web.charts import Axis, Bars, Lines, Mark, Point, Scatter, Series
+from app.web.charts import Axis, Lines, Mark, Point, Scatter, Series
 
 _MILLISECONDS = "milliseconds"
 
@@ -15,7 +15,7 @@ def latency(distribution: Mapping[str, Any], *, variant: str | None) -> Lines:
     if variant is not None and distribution.get("variant") is not None:
         series.append(_spread(variant, distribution["variant"], distribution["slower_variant"], "accent"))
     return Lines(
-        x=Axis(label="latency", format=_MILLISECONDS, log=True),
+        x=Axis(label="latency", format=_MILLISECONDS),
         y=Axis(label="requests", format="percent"),
         at=edges,
         series=series,
@@ -47,29 +47,6 @@ def activation(found: Mapping[str, Any]) -> Lines:
             Mark(at=found["high"], label=f"{found['high']:.4g}", tone="bad"),
         ],
     )
-
-
-def sensitivity(rows: Sequence[Mapping[str, Any]]) -> Bars | None:
-    """What each layer would do to the outputs if it alone were in INT8, the most harmful first."""
-    measured = [row for row in rows if row.get("sqnr_db") is not None]
-    measured.sort(key=lambda row: row["sqnr_db"])
-    if not measured:
-        return None
-    noise = [10 ** (-row["sqnr_db"] / 20) for row in measured]
-    in_int8 = [row["precision"] == "int8" for row in measured]
-    series = [Series(label="in INT8", values=_where(noise, in_int8), tone="accent")]
-    if not all(in_int8):
-        series.append(Series(label="left in FP32", values=_where(noise, [not one for one in in_int8]), tone="warn"))
-    return Bars(
-        x=Axis(label="layer"),
-        y=Axis(label="error of the outputs", format="percent"),
-        labels=[row["layer"] for row in measured],
-        series=series,
-    )
-
-
-def _where(values: Sequence[float], chosen: Sequence[bool]) -> list[float | None]:
-    return [value if one else None for value, one in zip(values, chosen, strict=True)]
 
 
 def front(points: Sequence[Mapping[str, Any]]) -> Scatter | None:

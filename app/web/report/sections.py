@@ -9,6 +9,7 @@ from typing import Any
 
 from app.registry.models import ORIGINAL
 from app.web.report import figures
+from app.web.report.circumstances import circumstances
 from app.web.report.repeat import commands
 
 Json = Mapping[str, Any]
@@ -26,14 +27,16 @@ class Section:
 
 #: Parts that have a section of their own.
 _KNOWN = {
-    "activations", "answers", "calibration_coverage", "confusion", "dataset", "epochs", "latency", "layers", "machine",
-    "method", "model", "notes", "operators", "points", "precision", "quality", "search", "size", "training", "versions",
+    "activations", "answers", "calibration_coverage", "confusion", "dataset", "epochs", "gate", "latency", "layers",
+    "machine", "method", "model", "notes", "operators", "points", "portability", "precision", "quality", "search", "size",
+    "training", "versions",
 }  # fmt: skip
-
-_TITLES = {"gate": "Budget", "portability": "On CPUs without VNNI"}
 
 # A bar of a layer is empty at 0 dB, and full at this.
 _FULL_DB = 60.0
+
+# Of a long table, so many rows are seen before it is unfolded.
+_SHOWN_ROWS = 15
 
 # Of a confusion matrix, so many shades.
 _SHADES = 9
@@ -131,7 +134,7 @@ def _layers(row: Json, report: Json) -> Section | None:
     if not layers:
         return None
     rows = [_layer(layer) for layer in layers]
-    values = {"layers": rows, "detailed": any(layer["types"] for layer in rows), "repairs": _repairs(report)}
+    values = {"layers": rows, "shown": _SHOWN_ROWS, "detailed": any(layer["types"] for layer in rows), "repairs": _repairs(report)}
     return Section("layers", "Layers, the noisiest first", "layers", values)
 
 
@@ -180,14 +183,24 @@ def _search(row: Json, report: Json) -> Section | None:
     if not precision and not points:
         return None
     values = {
-        "sensitivity": figures.sensitivity(precision),
         "front": figures.front(points),
-        "precision": precision,
-        "points": points,
+        "precision": _by_sensitivity(precision),
+        "shown": _SHOWN_ROWS,
         "search": report.get("search"),
         "kept": sum(layer["precision"] != "int8" for layer in precision),
     }
     return Section("search", "Which layers are integers", "search", values)
+
+
+def _by_sensitivity(precision: Sequence[Json]) -> list[Json]:
+    """Each layer with the error that it alone makes, as a share of the outputs' signal; the most harmful first."""
+    errors = [None if row.get("sqnr_db") is None else 10 ** (-row["sqnr_db"] / 20) for row in precision]
+    most = max((error for error in errors if error is not None), default=1.0)
+    rows = [
+        {**row, "error": error, "share": 0.0 if error is None else error / most}
+        for row, error in zip(precision, errors, strict=True)
+    ]
+    return sorted(rows, key=lambda row: -row["share"])
 
 
 def _training(row: Json, report: Json) -> Section | None:
@@ -199,23 +212,29 @@ def _training(row: Json, report: Json) -> Section | None:
     return Section("training", "Training", "training", values)
 
 
+def _budget(row: Json, report: Json) -> Section | None:
+    gate = report.get("gate")
+    if not isinstance(gate, Mapping) or not isinstance(gate.get("budget"), Mapping):
+        return None
+    return Section("budget", "Budget", "budget", {**gate, "reasons": gate.get("reasons") or []})
+
+
+def _portability(row: Json, report: Json) -> Section | None:
+    found = report.get("portability")
+    return Section("portability", "On CPUs without VNNI", "portability", found) if found else None
+
+
 def _repeat(model: str, row: Json, report: Json) -> Section:
-    parts = {name: report[name] for name in ("dataset", "machine", "versions", "method", "model") if report.get(name)}
-    method = parts.get("method")
-    if isinstance(method, Mapping):
-        # What the ladder did is told beside the layers.
-        parts["method"] = {name: value for name, value in method.items() if name != "repairs"}
-    values = {"parts": parts, "commands": commands(model, row, report)}
+    values = {"facts": circumstances(report), "commands": commands(model, row, report)}
     return Section("repeat", "To measure it again", "repeat", values)
 
 
 def _others(report: Json) -> Iterator[Section]:
     for number, (name, part) in enumerate(report.items()):
         if name not in _KNOWN and part not in (None, [], {}):
-            title = _TITLES.get(name, name.replace("_", " ").capitalize())
-            yield Section(f"other-{number}", title, "other", {"part": part})
+            yield Section(f"other-{number}", name.replace("_", " ").capitalize(), "other", {"part": part, "name": name})
 
 
 _BUILDERS: tuple[Callable[[Json, Json], Section | None], ...] = (
-    _notes, _answers, _confusion, _latency, _layers, _activations, _coverage, _search, _training,
+    _notes, _answers, _confusion, _latency, _layers, _activations, _coverage, _search, _training, _budget, _portability,
 )  # fmt: skip

@@ -75,11 +75,20 @@ function axis(spec, style, more = {}) {
     label: spec.label,
     labelSize: 18,
     labelGap: 2,
+    size: 30,
+    ...(spec.log ? { splits: powers } : {}),
     grid: { stroke: style.line, width: 1 },
     ticks: { show: false },
     values: (_, values) => values.map((value) => (value === null ? "" : written(spec.format, value))),
     ...more,
   };
+}
+
+// Lines at powers of ten, and no more of them than can be told apart.
+function powers(plot, which, least, most) {
+  const [first, last] = [Math.ceil(Math.log10(least) - 1e-9), Math.floor(Math.log10(most) + 1e-9)];
+  const every = Math.max(1, Math.ceil((last - first + 1) / 5));
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => 10 ** (first + index)).filter((_, index) => index % every === 0);
 }
 
 const SIDE = { size: (plot, values) => sideOf(plot, values), gap: 6 };
@@ -352,6 +361,10 @@ function names(plot, chart, style) {
   for (const each of chart.series) {
     const last = each.values.findLast((value) => value !== null);
     if (last === undefined) continue;
+    if (chart.filled) {
+      atPeak(plot, each, chart, style, high);
+      continue;
+    }
     let y = plot.valToPos(last, "y", true) - high;
     while (taken.some((other) => Math.abs(other - y) < high * 1.2)) y -= high * 1.2;
     taken.push(y);
@@ -361,6 +374,18 @@ function names(plot, chart, style) {
     ctx.fillStyle = style.tones[each.tone];
     ctx.fillText(each.label, bbox.left + bbox.width, y);
   }
+}
+
+// What is filled is told apart by where it is highest.
+function atPeak(plot, each, chart, style, high) {
+  const { ctx, bbox } = plot;
+  const most = Math.max(...each.values);
+  const x = plot.valToPos(chart.at[each.values.indexOf(most)], "x", true);
+  const y = plot.valToPos(most, "y", true) - high * 0.8;
+  const half = ctx.measureText(each.label).width / 2;
+  ctx.textAlign = "center";
+  ctx.fillStyle = style.tones[each.tone];
+  ctx.fillText(each.label, Math.min(Math.max(x, bbox.left + half), bbox.left + bbox.width - half), Math.max(y, bbox.top + high / 2));
 }
 
 function faded(colour) {
