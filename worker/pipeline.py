@@ -19,9 +19,9 @@ from app.intake.dataset_file import Samples, open_dataset
 from app.registry.evaluations import Figures, LayerFigures, Outcome
 from app.registry.methods import EVALUATE, Int8Options
 from worker import onnx_files
+from worker.calibration.activations import Activation, activations
 from worker.channel import Channel, claim_stdout, end_with_parent
 from worker.evaluation import gate, report
-from worker.evaluation.activations import Activation, activations
 from worker.evaluation.alone import assess
 from worker.evaluation.budget import Budget, judge
 from worker.evaluation.coverage import Coverage, measure_coverage

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BINS = 40
-# Beyond this percentile of the slower model lie the few requests that something else held up.
-_TAIL_PERCENT = 99.0
+# Beyond this percentile of the slower model, or this multiple of its median, lie requests that something else held up.
+_TAIL_PERCENT, _TAIL_MEDIANS = 99.0, 4.0
 _DIGITS = 5
 
 
@@ -33,11 +33,17 @@ class Distribution:
 def distribution(original: NDArray[np.float64], variant: NDArray[np.float64] | None = None) -> Distribution:
     """Of latencies in seconds, `(requests,)` each, at least one and all above zero."""
     both = [original] if variant is None else [original, variant]
-    edges = _edges(min(float(of.min()) for of in both), max(float(np.percentile(of, _TAIL_PERCENT)) for of in both))
+    edges = _edges(min(float(of.min()) for of in both), max(_usual(of) for of in both))
     counts, slower = _counted(original, edges)
     if variant is None:
         return Distribution(edges, counts, slower)
     return Distribution(edges, counts, slower, *_counted(variant, edges))
+
+
+def _usual(seconds: NDArray[np.float64]) -> float:
+    """What a request takes at most, but for a few."""
+    median, tail = np.percentile(seconds, (50.0, _TAIL_PERCENT))
+    return float(min(tail, _TAIL_MEDIANS * median))
 
 
 def _edges(fastest: float, slowest: float) -> tuple[float, ...]:

@@ -14,6 +14,8 @@ from worker.samples import Indices
 
 #: Of the samples whose answer changed, so many are shown.
 MOST_SAMPLES = 24
+#: So many of these may be such that only the original had right, unless there are no others.
+MOST_LOST = 16
 
 _QUANTILES = (0, 1, 5, 25, 50, 75, 95)
 
@@ -107,7 +109,7 @@ class Transcript:
             "kind": "classes",
             "samples_compared": len(original),
             "changed": len(rows),
-            "samples": rows[:MOST_SAMPLES],
+            "samples": _selected(rows),
         }
 
     def _changed(
@@ -139,6 +141,14 @@ class Transcript:
             },
             "samples": [{"sample": int(indices[row]), "cosine": float(found[row])} for row in worst],
         }
+
+
+def _selected(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of all that changed, in order, those to be shown: not what was lost alone, where there is more to tell."""
+    lost = [row for row in rows if row["change"] == "lost"]
+    others = rows[len(lost) :]
+    chosen = lost[: max(MOST_LOST, MOST_SAMPLES - len(others))]
+    return chosen + others[: MOST_SAMPLES - len(chosen)]
 
 
 _ORDER = {"lost": 0, "gained": 1, "both wrong": 2, "unknown": 3}

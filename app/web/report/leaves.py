@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from app.web.formats import NOTHING
 from app.web.rendering import environment
 
@@ -32,6 +34,11 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-environment.filters["shown"] = shown
+def breakable(name: str) -> Markup:
+    """A path of a graph, which may go on in a new line where a browser would not think so."""
+    return Markup("/<wbr>").join(name.split("/"))
+
+
+environment.filters |= {"shown": shown, "breakable": breakable}
 environment.tests["table"] = is_table
 environment.tests["rows"] = is_rows

@@ -27,16 +27,16 @@ class Section:
 
 #: Parts that have a section of their own.
 _KNOWN = {
-    "activations", "answers", "calibration_coverage", "confusion", "dataset", "epochs", "gate", "latency", "layers",
-    "machine", "method", "model", "notes", "operators", "points", "portability", "precision", "quality", "search", "size",
-    "training", "versions",
+    "activations", "answers", "batchable", "calibration_coverage", "confusion", "dataset", "epochs", "gate", "latency",
+    "layers", "machine", "method", "model", "notes", "operators", "paddable", "points", "portability", "precision",
+    "quality", "search", "size", "training", "versions",
 }  # fmt: skip
 
 # A bar of a layer is empty at 0 dB, and full at this.
 _FULL_DB = 60.0
 
 # Of a long table, so many rows are seen before it is unfolded.
-_SHOWN_ROWS = 15
+_SHOWN_ROWS, _SHOWN_SAMPLES = 15, 12
 
 # Of a confusion matrix, so many shades.
 _SHADES = 9
@@ -66,6 +66,7 @@ def _answers(row: Json, report: Json) -> Section | None:
         {
             **answers,
             "test": (report.get("quality") or {}).get("paired_test"),
+            "shown": _SHOWN_SAMPLES,
             "samples": [_with_all(sample) for sample in answers["samples"]],
         },
     )
@@ -134,7 +135,12 @@ def _layers(row: Json, report: Json) -> Section | None:
     if not layers:
         return None
     rows = [_layer(layer) for layer in layers]
-    values = {"layers": rows, "shown": _SHOWN_ROWS, "detailed": any(layer["types"] for layer in rows), "repairs": _repairs(report)}
+    values = {
+        "layers": rows,
+        "shown": _SHOWN_ROWS,
+        "detailed": any(layer["types"] for layer in rows),
+        "repairs": _repairs(report),
+    }
     return Section("layers", "Layers, the noisiest first", "layers", values)
 
 
@@ -219,6 +225,16 @@ def _budget(row: Json, report: Json) -> Section | None:
     return Section("budget", "Budget", "budget", {**gate, "reasons": gate.get("reasons") or []})
 
 
+def _batches(row: Json, report: Json) -> Section | None:
+    gate = report.get("gate")
+    # A report of the original has no gate.
+    told = gate if isinstance(gate, Mapping) else report
+    if "batchable" not in told:
+        return None
+    values = {"batchable": told["batchable"], "paddable": told.get("paddable", False)}
+    return Section("batches", "In batches", "batches", values)
+
+
 def _portability(row: Json, report: Json) -> Section | None:
     found = report.get("portability")
     return Section("portability", "On CPUs without VNNI", "portability", found) if found else None
@@ -236,5 +252,6 @@ def _others(report: Json) -> Iterator[Section]:
 
 
 _BUILDERS: tuple[Callable[[Json, Json], Section | None], ...] = (
-    _notes, _answers, _confusion, _latency, _layers, _activations, _coverage, _search, _training, _budget, _portability,
+    _notes, _answers, _confusion, _latency, _layers, _activations, _coverage, _search, _training, _budget, _batches,
+    _portability,
 )  # fmt: skip

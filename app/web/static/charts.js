@@ -76,7 +76,7 @@ function axis(spec, style, more = {}) {
     labelSize: 18,
     labelGap: 2,
     size: 30,
-    ...(spec.log ? { splits: powers } : {}),
+    ...(spec.log ? { splits: powers, filter: (_, splits) => splits } : {}),
     grid: { stroke: style.line, width: 1 },
     ticks: { show: false },
     values: (_, values) => values.map((value) => (value === null ? "" : written(spec.format, value))),
