@@ -88,7 +88,7 @@ def page_routes() -> APIRouter:
 
 
 class Assets(StaticFiles):
-    """Files of the pages. Browsers ask whether one changed before they use what they kept, so that versions do not mix."""
+    """Files of the pages. Browsers ask whether one changed before they use what they kept: versions do not mix."""
 
     def file_response(self, *arguments: Any, **named: Any) -> Response:
         response = super().file_response(*arguments, **named)

@@ -70,6 +70,17 @@ def ago(value: datetime) -> str:
     return "just now"
 
 
+def leaf(value: Any) -> str:
+    """An option, or another value of no unit, as text."""
+    if value is None or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(leaf, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 FILTERS: dict[str, Any] = {
     "size": size,
     "share": share,
@@ -80,4 +91,5 @@ FILTERS: dict[str, Any] = {
     "duration": duration,
     "instant": instant,
     "ago": ago,
+    "leaf": leaf,
 }

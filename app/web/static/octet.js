@@ -4,6 +4,7 @@ import { wireDrops } from "./drop.js";
 import { wireFilters } from "./filter.js";
 import { wireForms } from "./forms.js";
 import { wireMethods } from "./methods.js";
+import "./streams.js";
 
 function wire(root) {
   wireForms(root);
