@@ -32,9 +32,7 @@ def _of(values: NDArray[np.float64], low: float, high: float) -> Activation:
     st.floats(-1e6, 0.0),
     st.floats(0.0, 1e6),
 )
-def test_few_bins_hold_all_values_between_their_extremes(
-    values: NDArray[np.float64], low: float, high: float
-) -> None:
+def test_few_bins_hold_all_values_between_their_extremes(values: NDArray[np.float64], low: float, high: float) -> None:
     found = _of(values, low, high)
     assert 1 <= len(found.shares) <= MOST_BINS
     assert sum(found.shares) == pytest.approx(1.0, rel=1e-2)

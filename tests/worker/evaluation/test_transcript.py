@@ -23,9 +23,7 @@ def _noted(left: Array, right: Array, truth: Array | None, *, batch: int = 7) ->
     for start in range(0, len(left), batch):
         rows = slice(start, start + batch)
         indices = np.arange(len(left))[rows]
-        transcript.add_classes(
-            _CLASSES, indices, [left[rows]], [right[rows]], None if truth is None else truth[rows]
-        )
+        transcript.add_classes(_CLASSES, indices, [left[rows]], [right[rows]], None if truth is None else truth[rows])
     return transcript
 
 
