@@ -1,6 +1,6 @@
 """What calibration saw of the activations around the noisiest layers, and which integers they became."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,17 +88,14 @@ def activations(
 
 def _quantizers(graph: onnx.GraphProto) -> dict[str, Quantizer]:
     """By tensor, for those with one scale."""
-    return {name: quantizer for node in graph.node for name, quantizer in _quantizer(node, graph)}
-
-
-def _quantizer(node: onnx.NodeProto, graph: onnx.GraphProto) -> Iterator[tuple[str, Quantizer]]:
-    if node.op_type != "QuantizeLinear" or len(node.input) < 3:
-        return
-    constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name in node.input[1:3]}
-    if len(constants) == 2:
-        scale, zero_point = (array(constants[name]) for name in node.input[1:3])
-        if scale.size == 1:
-            yield node.input[0], Quantizer(float(scale.item()), int(zero_point.item()), str(zero_point.dtype))
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    found = {}
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear" and len(node.input) > 2 and {*node.input[1:3]} <= constants.keys():
+            scale, zero_point = (array(constants[name]) for name in node.input[1:3])
+            if scale.size == 1:
+                found[node.input[0]] = Quantizer(float(scale.item()), int(zero_point.item()), str(zero_point.dtype))
+    return found
 
 
 def _activation(

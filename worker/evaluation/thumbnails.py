@@ -82,5 +82,5 @@ def _png(pixels: NDArray[np.uint8]) -> str:
     if image.mode == "RGB":
         image = image.quantize(_COLOURS)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
