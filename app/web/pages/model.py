@@ -9,7 +9,6 @@ from fastapi.responses import Response
 
 from app.errors import OctetError
 from app.registry import Session, comparison, datasets, jobs, methods, models, variants
-from app.registry.names import PATTERN
 from app.registry.tables import Model, Revision
 from app.web.advice import advice
 from app.web.answers import page, page_routes, provided
@@ -41,7 +40,7 @@ def show(model: str, request: Request, revision: Number | None = None) -> Respon
             revisions=sorted(found.revisions, key=lambda each: -each.number),
             rows=of_it,
             default=next((row for row in rows if row.default), None),
-            advice=advice(of_it),
+            advice=advice(of_it, under_way=any(job.is_live for job in listed)),
             tradeoff=tradeoff(of_it),
             jobs=listed,
         )
@@ -73,7 +72,6 @@ def quantize(
             chosen=method if method in able else _first(session, found, wanted, able),
             groups={name: groups(each) for name, each in methods.OFFERED.items()},
             datasets=[dataset.name for dataset in datasets.listed(session)],
-            name_pattern=PATTERN.strip("^$"),
         )
 
 

@@ -10,7 +10,6 @@ from app.registry import datasets
 from app.registry.evaluations import REJECTED
 from app.registry.methods import METHODS
 from app.registry.models import ORIGINAL
-from app.registry.names import PATTERN
 from app.registry.overview import Overview, Standing, overview
 from app.registry.recommendation import recommendation
 from app.web.answers import page, page_routes, provided
@@ -61,5 +60,4 @@ def _page(lines: Sequence[ModelLine], names: Sequence[str]) -> Response:
         lines=lines,
         datasets=names,
         methods=list(METHODS.values()),
-        name_pattern=PATTERN.strip("^$"),
     )

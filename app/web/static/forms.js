@@ -123,7 +123,8 @@ function parsed(text) {
 function show(form, answer) {
   const problem = answer.content ?? {};
   const detail = problem.detail ?? problem.error ?? `The server answered ${answer.status}.`;
-  const place = problem.field && form.querySelector(`[data-problem-of~="${CSS.escape(problem.field)}"]`);
+  const places = problem.field ? form.querySelectorAll(`[data-problem-of~="${CSS.escape(problem.field)}"]`) : [];
+  const place = [...places].find((each) => !each.closest("[hidden]"));
   const field = problem.field && form.querySelector(`[name="${CSS.escape(problem.field)}"]:enabled`);
   if (place) {
     place.closest("details")?.setAttribute("open", "");
