@@ -118,6 +118,7 @@ def _latency(row: Json, report: Json) -> Section | None:
             "speedup": latency.get("speedup") if name else None,
             "low": latency.get("low"),
             "high": latency.get("high"),
+            "paired": "pairs" in latency,
             "requests": latency.get("pairs", latency.get("requests")),
             "threads": latency.get("intra_op_threads"),
             "operators": report.get("operators") or [],
