@@ -19,6 +19,7 @@ from app.intake.dataset_file import Samples, open_dataset
 from app.registry.evaluations import Figures, LayerFigures, Outcome
 from app.registry.methods import EVALUATE, Int8Options
 from worker import onnx_files
+from worker.calibration.activations import Activation, activations
 from worker.channel import Channel, claim_stdout, end_with_parent
 from worker.evaluation import gate, report
 from worker.evaluation.alone import assess
@@ -32,6 +33,8 @@ from worker.evaluation.padding import Axes, Padding, check_padding, made_up_sequ
 from worker.evaluation.portability import Saturation, predict_saturation
 from worker.evaluation.profile import OperatorTime, compare_operators, in_words
 from worker.evaluation.split import Split, split
+from worker.evaluation.thumbnails import find_images
+from worker.evaluation.transcript import Transcript
 from worker.job_spec import JobSpec
 from worker.methods import METHODS, CalibrationSamples, Made, Progress, Stage, Task
 from worker.samples import Feeder, Feeds, made_up
@@ -81,13 +84,14 @@ def run(spec: JobSpec, folder: Path, progress: Progress, save: Callable[[Path], 
     original_padding = check_padding(original, original, axes, sequences)
 
     progress("evaluate", 0.0)
-    comparison, batch = None, None
+    comparison, batch, transcript = None, None, Transcript()
     if samples is not None and parts is not None:
         heldout = _part(progress, 0.0, _HELDOUT_ENDS)
-        comparison, batch = _compare(invariance, original, variant, samples, parts, heldout)
+        comparison, batch = _compare(invariance, original, variant, samples, parts, heldout, transcript)
     latencies = measure(
         original, variant, requests, seed=_seed(spec), progress=_part(progress, _HELDOUT_ENDS, _LATENCY_ENDS)
     )
+    answers = _answers(spec, samples, [tensor.name for tensor in original.inputs], transcript)
     # A large model's memory goes back before the graphs are loaded once more, all layers exposed.
     del original, variant
     operators = []
@@ -97,7 +101,9 @@ def run(spec: JobSpec, folder: Path, progress: Progress, save: Callable[[Path], 
     if samples is not None and parts is not None:
         inside = _look_inside(made, samples, parts, _part(progress, _LATENCY_ENDS, 1.0))
     progress("evaluate", 1.0)
-    measured = _Measured(invariance, padding, original_padding, comparison, batch, latencies, operators, inside)
+    measured = _Measured(
+        invariance, padding, original_padding, comparison, batch, latencies, operators, inside, answers
+    )
     return _outcome(spec, source, made, parts, measured)
 
 
@@ -111,12 +117,13 @@ def _evaluate(spec: JobSpec, source: Path, samples: Samples | None, parts: Split
     invariance = _invariance(original, original, rows)
     sequences = rows if samples is not None else made_up_sequences(rows, axes)
     padding = _padding(invariance, original, original, axes, sequences)
-    alone, batch = None, None
+    alone, batch, transcript = None, None, Transcript()
     if samples is not None and parts is not None:
         feeder = Feeder(original.inputs, samples.arrays)
         batch = _batch(feeder, invariance)
         heldout = _part(progress, 0.0, _HELDOUT_ENDS)
-        alone = assess(original, feeder, parts.evaluation, samples.labels, batch=batch, progress=heldout)
+        labels = samples.labels
+        alone = assess(original, feeder, parts.evaluation, labels, batch=batch, progress=heldout, transcript=transcript)
     latency = measure_alone(original, requests, progress=_part(progress, _HELDOUT_ENDS, 1.0))
     return Outcome(
         artifact=None,
@@ -139,6 +146,7 @@ def _evaluate(spec: JobSpec, source: Path, samples: Samples | None, parts: Split
             latency=latency,
             batchable=invariance.batchable,
             paddable=padding.axes is not None,
+            confusion=transcript.confusion(_class_names(spec, samples)),
         ),
     )
 
@@ -148,6 +156,7 @@ class _Inside:
     """What is seen of the variant's inner tensors; nothing without samples."""
 
     layers: Sequence[LayerFigures] = ()
+    activations: Sequence[Activation] = ()
     coverage: Coverage | None = None
     saturation: Saturation | None = None
 
@@ -164,6 +173,7 @@ class _Measured:
     latencies: Latencies
     operators: Sequence[OperatorTime]
     inside: _Inside
+    answers: Mapping[str, Any]
 
     @property
     def notes(self) -> Iterator[str]:
@@ -259,11 +269,33 @@ def _compare(
     samples: Samples,
     parts: Split,
     progress: Callable[[float], None],
+    transcript: Transcript,
 ) -> tuple[Comparison, int]:
     feeder = Feeder(original.inputs, samples.arrays)
     batch = _batch(feeder, invariance)
-    comparison = compare(original, variant, feeder, parts.evaluation, samples.labels, batch=batch, progress=progress)
+    comparison = compare(
+        original,
+        variant,
+        feeder,
+        parts.evaluation,
+        samples.labels,
+        batch=batch,
+        progress=progress,
+        transcript=transcript,
+    )
     return comparison, batch
+
+
+def _answers(spec: JobSpec, samples: Samples | None, inputs: Sequence[str], transcript: Transcript) -> dict[str, Any]:
+    """The sections of the report that show answers rather than count them."""
+    names = _class_names(spec, samples)
+    images = find_images(samples.arrays, inputs) if samples is not None else None
+    return {"confusion": transcript.confusion(names), "answers": transcript.changes(names, images)}
+
+
+def _class_names(spec: JobSpec, samples: Samples | None) -> Sequence[str] | None:
+    """As the model's upload has them, or else the dataset's."""
+    return spec.class_names or (samples.class_names if samples is not None else None)
 
 
 def _batch(feeder: Feeder, invariance: Invariance) -> int:
@@ -274,8 +306,10 @@ def _batch(feeder: Feeder, invariance: Invariance) -> int:
 def _look_inside(made: Made, samples: Samples, parts: Split, progress: Callable[[float], None]) -> _Inside:
     few, threads = parts.evaluation[:_LAYER_SAMPLES], usable_cores()
     layers = compare_layers(made.reference, made.artifact, samples.arrays, few, threads=threads, progress=progress)
+    layers = [layer.model_copy(update={"repairs": list(made.repairs.get(layer.name, ()))}) for layer in layers]
     return _Inside(
         layers,
+        activations(made.reference, made.artifact, made.ranges, made.histograms, layers),
         measure_coverage(made.reference, made.ranges, samples.arrays, few, threads=threads),
         predict_saturation(made.artifact, samples.arrays, parts.evaluation[:_SATURATION_SAMPLES], threads=threads),
     )
@@ -324,6 +358,8 @@ def _outcome(spec: JobSpec, source: Path, made: Made, parts: Split | None, measu
                 "operators": [one.as_json() for one in measured.operators],
                 "calibration_coverage": inside.coverage.as_json() if inside.coverage is not None else None,
                 "portability": inside.saturation.as_json() if inside.saturation is not None else None,
+                "activations": [one.as_json() for one in inside.activations],
+                **measured.answers,
                 **made.sections,
             },
         ),

@@ -13,8 +13,8 @@ from app.registry import Database
 from app.serving.pool import Pool
 from app.settings import Settings
 
-#: (model, row of the comparison, report) → a self-contained page.
-ReportRenderer = Callable[[str, Mapping[str, Any], Mapping[str, Any]], str]
+#: (model, row of the comparison, report) → a self-contained page, and the headers that it needs.
+ReportRenderer = Callable[[str, Mapping[str, Any], Mapping[str, Any]], tuple[str, Mapping[str, str]]]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,17 @@
 """`/api/v1/models/{model}/variants`"""
 
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 
+from app.api import layer_table
 from app.api.services import Provided, Services
 from app.errors import NotFound
 from app.intake.deposit import discard
-from app.registry import Session, comparison, models, variants
+from app.registry import Session, comparison, evaluations, models, variants
 from app.registry.tables import Model, Variant
 
 routes = APIRouter(prefix="/models/{model}/variants", tags=["variants"])
@@ -70,33 +72,76 @@ def _detail(session: Session, model: Model, variant: Variant) -> VariantDetail:
     return VariantDetail(**row.model_dump(), files=_files(model, variant), options=variant.options)
 
 
+class ReportView(BaseModel):
+    """Sections of the report that were not measured are missing, or null."""
+
+    model: str
+    variant: VariantDetail
+    report: dict[str, Any]
+
+
+class Form(StrEnum):
+    """How a report is written."""
+
+    json = "json"
+    html = "html"
+    csv = "csv"
+
+
+_MEDIA_TYPES = {"application/json": Form.json, "text/html": Form.html, "text/csv": Form.csv}
+
+
 @routes.get(
     "/{variant}/report",
     summary="A variant's evaluation report",
-    response_class=JSONResponse,
-    responses={200: {"content": {"text/html": {}}, "description": "JSON, or a page under `Accept: text/html`."}},
+    response_class=Response,
+    responses={
+        200: {
+            "description": "JSON; a page that holds all it needs, under `Accept: text/html`; or the table of layers,"
+            " under `Accept: text/csv`.",
+            "model": ReportView,
+            "content": {
+                "text/html": {"schema": {"type": "string"}},
+                "text/csv": {"schema": {"type": "string"}, "example": layer_table.EXAMPLE},
+            },
+        },
+        404: {},
+    },
 )
-def report(model: str, variant: str, request: Request, services: Provided) -> Response:
+def report(
+    model: str,
+    variant: str,
+    request: Request,
+    services: Provided,
+    form: Annotated[
+        Form | None, Query(alias="format", description="Instead of `Accept`, which links cannot send.")
+    ] = None,
+) -> Response:
     """Everything that was measured, layer by layer, and what it takes to repeat it."""
     with services.database.reading() as session:
         found, row = _find(session, model, variant)
         figures = row.evaluation
         if figures is None:
             raise NotFound(f"variant '{row.label}' was not evaluated yet: the first job on its revision does that")
-        layers = [
-            {"name": layer.name, "operator": layer.operator, "sqnr_db": layer.sqnr_db} for layer in figures.layers
-        ]
-        content = figures.report | {"layers": layers}
+        content = evaluations.whole_report(figures)
         view = _detail(session, found, row).model_dump(mode="json")
-    if _prefers_html(request):
-        return HTMLResponse(services.render_report(model, view, content))
-    return JSONResponse({"model": model, "variant": view, "report": content})
+    varies = {"Vary": "Accept"}
+    match form or _preferred(request.headers.get("Accept", "")):
+        case Form.html:
+            page, headers = services.render_report(model, view, content)
+            return HTMLResponse(page, headers={**headers, **varies})
+        case Form.csv:
+            name = f'attachment; filename="{model}-{view["variant"]}-layers.csv"'
+            table = layer_table.as_csv(content["layers"])
+            return Response(table, media_type="text/csv", headers={"Content-Disposition": name, **varies})
+        case _:
+            return JSONResponse({"model": model, "variant": view, "report": content}, headers=varies)
 
 
-def _prefers_html(request: Request) -> bool:
-    accept = request.headers.get("Accept", "")
-    html, plain = accept.find("text/html"), accept.find("application/json")
-    return html >= 0 and (plain < 0 or html < plain)
+def _preferred(accept: str) -> Form:
+    """The form that is asked for first."""
+    asked = (_MEDIA_TYPES.get(part.partition(";")[0].strip().lower()) for part in accept.split(","))
+    return next((form for form in asked if form is not None), Form.json)
 
 
 @routes.get(

@@ -15,11 +15,20 @@ SHARED_SECTIONS = ("machine", "versions", "dataset", "latency", "threads")
 
 
 class LayerFigures(BaseModel):
-    """One tensor that original and variant both compute. `sqnr_db` is None where both are equal (infinite)."""
+    """One tensor that original and variant both compute. `sqnr_db` is None where both are equal (infinite).
+
+    `shape` is that of `tensor` in a batch of one sample. `activations` and `weights` are the types that the variant has
+    of what the layer reads, `repairs` what was done to it, in words. Older reports do not tell these.
+    """
 
     name: str
     operator: str
     sqnr_db: float | None
+    tensor: str | None = None
+    shape: list[int] | None = None
+    activations: str | None = None
+    weights: str | None = None
+    repairs: list[str] = Field(default_factory=list)
 
 
 class Figures(BaseModel):
@@ -99,6 +108,10 @@ class Outcome(BaseModel):
     report: dict[str, Any]
 
 
+_COLUMNS = {"name", "operator", "sqnr_db"}
+_DETAILS = "layer_details"
+
+
 def record(
     session: Session,
     variant: Variant,
@@ -117,8 +130,9 @@ def record(
         variant=variant,
         dataset=dataset,
         samples=samples,
-        # Layers have a table of their own.
-        report={section: content for section, content in report.items() if section != "layers"},
+        # Layers have a table of their own, for what they are sought and sorted by.
+        report={section: content for section, content in report.items() if section != "layers"}
+        | ({_DETAILS: [layer.model_dump(exclude=_COLUMNS) for layer in layers]} if layers else {}),
         layers=[
             LayerEvaluation(position=position, name=layer.name, operator=layer.operator, sqnr_db=layer.sqnr_db)
             for position, layer in enumerate(layers)
@@ -127,3 +141,14 @@ def record(
     )
     session.add(evaluation)
     return evaluation
+
+
+def whole_report(evaluation: Evaluation) -> dict[str, Any]:
+    """The report as it was recorded, its layers included."""
+    report = {section: content for section, content in evaluation.report.items() if section != _DETAILS}
+    details = evaluation.report.get(_DETAILS) or [{}] * len(evaluation.layers)
+    layers = [
+        LayerFigures(name=layer.name, operator=layer.operator, sqnr_db=layer.sqnr_db, **detail).model_dump()
+        for layer, detail in zip(evaluation.layers, details, strict=True)
+    ]
+    return report | {"layers": layers}

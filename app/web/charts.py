@@ -94,8 +94,16 @@ class Series(_Part):
     dashed: bool = False
 
 
+class Mark(_Part):
+    """A place on the axis of the chart that is worth a name: a line across."""
+
+    at: float
+    label: str
+    tone: Tone = "plain"
+
+
 class Lines(_Part):
-    """Series over the same ascending `at`; `stepped`: a value holds until the next one."""
+    """Series over the same ascending `at`; `stepped`: a value holds until the next one; `filled` down to the axis."""
 
     kind: Literal["lines"] = "lines"
     x: Axis
@@ -103,6 +111,8 @@ class Lines(_Part):
     at: list[float]
     series: list[Series]
     stepped: bool = False
+    filled: bool = False
+    marks: list[Mark] = []
 
     def table(self) -> Table:
         return _by_position([self.x.text(value) for value in self.at], self.x.label, self.y, self.series)

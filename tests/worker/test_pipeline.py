@@ -107,6 +107,44 @@ def test_the_report_is_strict_json_and_tells_the_circumstances(tmp_path: Path, m
     assert len(report["layers"]) == len(outcome.layers)
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_report_shows_whose_answer_changed(tmp_path: Path, labelled: bool) -> None:
+    arrays = _images(400)
+    labels = {"label": np.arange(400) % 5} if labelled else {}
+    spec = _lay_out(tmp_path, "int8", models.classifier(), {**arrays, **labels}, activation_bits=4)
+    spec = spec.model_copy(update={"class_names": ["a", "b", "c", "d", "e"]})
+    report = _run(spec, tmp_path).report
+    answers = report["answers"]
+    assert answers["samples_compared"] == 200
+    assert answers["changed"] == round(200 * (1.0 - report["quality"]["agreement"]))
+    assert answers["changed"] > 0
+    for sample in answers["samples"]:
+        assert sample["original"] != sample["variant"]
+        assert {sample["original"], sample["variant"]} <= set("abcde")
+        assert sample["label"] == ("abcde"[sample["sample"] % 5] if labelled else None)
+        assert sample["image"].startswith("data:image/png;base64,")
+    assert report["confusion"]["rows"] == ("label" if labelled else "original")
+    assert len(json.dumps(report)) < 60_000
+
+
+def test_the_report_shows_what_the_ladder_did_to_each_layer(tmp_path: Path) -> None:
+    outcome = _run(_lay_out(tmp_path, "int8", models.classifier(), _images(), calibration="auto"), tmp_path)
+    kept = {step["repair"] for step in outcome.report["method"]["repairs"] if step["kept"]}
+    told = {repair for layer in outcome.layers for repair in layer.repairs}
+    assert ("bias correction" in kept) == ("bias corrected" in told)
+    assert ("weight scales" in kept) == ("weight scales searched" in told)
+    assert ("activation ranges" in kept) == any("range by" in words for words in told)
+    assert all(layer.tensor and layer.shape and layer.activations for layer in outcome.layers)
+    assert outcome.report["activations"][0]["layer"] in {layer.name for layer in outcome.layers}
+
+
+def test_without_a_dataset_the_report_shows_no_answers(tmp_path: Path) -> None:
+    report = _run(_lay_out(tmp_path, "fp16", models.classifier(), None), tmp_path).report
+    assert (report["answers"], report["confusion"], report["activations"]) == (None, None, [])
+    spread = report["latency"]["distribution"]
+    assert sum(spread["variant"]) + spread["slower_variant"] == report["latency"]["pairs"]
+
+
 def test_int8_is_never_judged_on_a_sample_that_calibrated_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[int]] = {}
     collect, compare, layers = calibrator.collect, pipeline.compare, pipeline.compare_layers

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from app.engines.classes import Classes, ClassOutput, find_class_output
 from app.engines.engine import LoadedModel
 from worker.evaluation.accuracy import Share
+from worker.evaluation.transcript import Transcript
 from worker.samples import Feeder, Indices
 
 
@@ -30,8 +31,12 @@ def assess(
     *,
     batch: int | None,
     progress: Callable[[float], None],
+    transcript: Transcript | None = None,
 ) -> Alone:
-    """Run `model` on the samples at `indices`, `batch` at a time. `labels` are those of all samples."""
+    """Run `model` on the samples at `indices`, `batch` at a time. `labels` are those of all samples.
+
+    What was answered to each is noted in `transcript`, if there are labels to hold it against.
+    """
     names = [spec.name for spec in model.outputs]
     output: ClassOutput | None = None
     right, samples, infinite = Share(), 0, dict.fromkeys(names, 0)
@@ -42,7 +47,10 @@ def assess(
         if done == 1:
             output = find_class_output(answer, rows)
         if output is not None and labels is not None and output.tells(labels):
-            right.add(output.read(answer)[: len(fed)], labels[fed.indices])
+            truth = labels[fed.indices]
+            right.add(output.read(answer)[: len(fed)], truth)
+            if transcript is not None:
+                transcript.add_classes(output, fed.indices, answer, None, truth)
         for name, values in zip(names, answer, strict=True):
             infinite[name] += _infinite(values, rows=len(fed), fed=rows)
         samples += len(fed)

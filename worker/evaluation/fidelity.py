@@ -58,6 +58,17 @@ class SignalAndNoise:
         return 10.0 * (math.log10(self.signal) - math.log10(self.noise))
 
 
+def cosines(reference: FloatArray, quantized: FloatArray) -> NDArray[np.float64]:
+    """`(rows,)`, of rows of the two, `(rows, …)` each and finite. Two zero vectors count 1, a zero and another 0."""
+    left = reference.reshape(len(reference), -1).astype(np.float64)
+    right = quantized.reshape(len(quantized), -1).astype(np.float64)
+    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    equal = (left == right).all(axis=1)
+    found = np.where(equal, 1.0, (left * right).sum(axis=1) / np.where(norms == 0.0, 1.0, norms))
+    clipped: NDArray[np.float64] = np.clip(found, -1.0, 1.0)
+    return clipped
+
+
 @dataclass
 class MeanCosine:
     """The mean, over samples, of the cosine between two vectors each."""
@@ -66,14 +77,10 @@ class MeanCosine:
     rows: int = 0
 
     def add(self, reference: FloatArray, quantized: FloatArray) -> None:
-        """Both `(rows, …)`, finite; a row is one vector. Two zero vectors count 1, a zero and another 0."""
-        left = reference.reshape(len(reference), -1).astype(np.float64)
-        right = quantized.reshape(len(quantized), -1).astype(np.float64)
-        norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-        equal = (left == right).all(axis=1)
-        cosines = np.where(equal, 1.0, (left * right).sum(axis=1) / np.where(norms == 0.0, 1.0, norms))
-        self.total += float(np.clip(cosines, -1.0, 1.0).sum())
-        self.rows += len(left)
+        """Both `(rows, …)`, finite; a row is one vector."""
+        found = cosines(reference, quantized)
+        self.total += float(found.sum())
+        self.rows += len(found)
 
     @property
     def value(self) -> float | None:

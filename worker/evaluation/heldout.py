@@ -13,6 +13,7 @@ from app.engines.engine import LoadedModel
 from app.errors import JobFailed
 from worker.evaluation.accuracy import Share
 from worker.evaluation.fidelity import MeanCosine, SignalAndNoise, finite_or_none
+from worker.evaluation.transcript import Transcript
 from worker.samples import Batch, Feeder, Indices
 
 
@@ -53,13 +54,14 @@ def compare(
     *,
     batch: int | None,
     progress: Callable[[float], None],
+    transcript: Transcript | None = None,
 ) -> Comparison:
     """Run both on the samples at `indices`, `batch` at a time, the very same batches.
 
-    `labels` are those of all samples. Raises `JobFailed` when the variant answers a sample with NaN or infinity that
-    the original answers with finite numbers.
+    `labels` are those of all samples. What was answered to each is noted in `transcript`. Raises
+    `JobFailed` when the variant answers a sample with NaN or infinity that the original answers with finite numbers.
     """
-    tally = _Tally([spec.name for spec in original.outputs], labels)
+    tally = _Tally([spec.name for spec in original.outputs], labels, transcript)
     batches = feeder.batch_count(len(indices), batch)
     # The runtime lets go of the interpreter's lock: the two models compute at the same time.
     with ThreadPoolExecutor(1) as beside:
@@ -79,9 +81,10 @@ class _Sums:
 
 
 class _Tally:
-    def __init__(self, names: Sequence[str], labels: Classes | None) -> None:
+    def __init__(self, names: Sequence[str], labels: Classes | None, transcript: Transcript | None) -> None:
         self._names = names
         self._labels = labels
+        self._transcript = transcript
         self._rows = 0
         self._sums = {name: _Sums() for name in names}
         self._class_output: ClassOutput | None = None
@@ -96,6 +99,8 @@ class _Tally:
             self._class_output = find_class_output(expected, fed)
         if self._class_output is not None:
             self._add_classes(self._class_output, batch, expected, answer)
+        else:
+            self._note_vectors(batch, expected, answer, fed=fed)
         self._rows += len(batch)
 
     def _add_output(self, name: str, left: NDArray[Any], right: NDArray[Any], *, rows: int, fed: int) -> None:
@@ -124,12 +129,28 @@ class _Tally:
     ) -> None:
         left, right = (output.read(outputs)[: len(batch)] for outputs in (expected, answer))
         self._agreement.add(left, right)
+        truth = None
         if self._labels is not None and output.tells(self._labels):
             truth = self._labels[batch.indices]
             self._original.add(left, truth)
             self._variant.add(right, truth)
             self._lost += int(((left == truth) & (right != truth)).sum())
             self._gained += int(((left != truth) & (right == truth)).sum())
+        if self._transcript is not None:
+            self._transcript.add_classes(output, batch.indices, expected, answer, truth)
+
+    def _note_vectors(
+        self, batch: Batch, expected: Sequence[NDArray[Any]], answer: Sequence[NDArray[Any]], *, fed: int
+    ) -> None:
+        """The first output whose rows can be compared, which is the one that the figures tell of."""
+        if self._transcript is None:
+            return
+        for name, left, right in zip(self._names, expected, answer, strict=True):
+            if self._sums[name].unusable is None:
+                if left.ndim > 0 and len(left) == fed:
+                    rows = len(batch)
+                    self._transcript.add_vectors(name, batch.indices, left[:rows], right[:rows])
+                return
 
     def result(self) -> Comparison:
         usable = [sums for sums in self._sums.values() if sums.unusable is None]

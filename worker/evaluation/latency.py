@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.engine import LoadedModel
+from worker.evaluation.distribution import Distribution, distribution
 from worker.samples import Feeds
 
 _WARM_UP_RUNS = 3
@@ -43,6 +44,7 @@ class Latencies:
     low: float
     high: float
     pairs: int
+    distribution: Distribution | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -83,7 +85,10 @@ def measure(
     table = np.array(pairs)
     low, high = speedup_interval(table, seed=seed)
     speedup = float(np.median(table[:, 0]) / np.median(table[:, 1]))
-    return Latencies(Percentiles.of(table[:, 0]), Percentiles.of(table[:, 1]), speedup, low, high, len(pairs))
+    before, after = table[:, 0], table[:, 1]
+    return Latencies(
+        Percentiles.of(before), Percentiles.of(after), speedup, low, high, len(pairs), distribution(before, after)
+    )
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class LatencyAlone:
 
     original_ms: Percentiles
     requests: int
+    distribution: Distribution | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -109,7 +115,8 @@ def measure_alone(
         times.append(_timed(model, requests[len(times) % len(requests)]))
         if len(times) % 16 == 0:
             progress(min(1.0, max((time.perf_counter() - start) / seconds, len(times) / _MOST_PAIRS)))
-    return LatencyAlone(Percentiles.of(np.array(times)), len(times))
+    seconds_taken = np.array(times)
+    return LatencyAlone(Percentiles.of(seconds_taken), len(times), distribution(seconds_taken))
 
 
 def _goes_on(pairs: int, elapsed: float, seconds: float) -> bool:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from app.engines import ENGINES, LoadedModel
 from app.registry.evaluations import LayerFigures
 from worker import onnx_files
 from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
+from worker.evaluation.precision import Precisions
 from worker.samples import Feeder, Indices
 
 # The operators that hold a model's weights, and the sums in which their errors meet.
@@ -50,9 +51,8 @@ def compare_layers(
     `reference` is FP32 and names its tensors as `artifact` does. Layers without a signal, or whose values are not
     finite, are left out.
     """
-    layers = _common_layers(
-        onnx_files.load(reference, weights=False).graph, onnx_files.load(artifact, weights=False).graph
-    )
+    before, after = (onnx_files.load(path, weights=False).graph for path in (reference, artifact))
+    layers = _common_layers(before, after)
     if not layers or len(indices) == 0:
         return []
     exact = _exposed(reference, [layer.in_reference for layer in layers], threads)
@@ -61,21 +61,35 @@ def compare_layers(
     batch = min(_MOST_BATCH, feeder.natural_batch)
     batches = feeder.batch_count(len(indices), batch)
     sums = [SignalAndNoise() for _ in layers]
+    shapes: list[list[int]] = [[] for _ in layers]
     unusable: set[int] = set()
     for done, samples in enumerate(feeder.batches(indices, batch), start=1):
         pairs = zip(exact.run(samples.feeds), rounded.run(samples.feeds), strict=True)
         for position, (left, right) in enumerate(pairs):
             if _is_comparable(left, right):
                 sums[position].add(left, right)
+                shapes[position] = _of_one_sample(left.shape, len(next(iter(samples.feeds.values()))))
             else:
                 unusable.add(position)
         progress(done / batches)
+    precisions = Precisions(after, {name for node in before.node for name in node.output})
     figures = [
-        LayerFigures(name=layer.name, operator=layer.operator, sqnr_db=finite_or_none(sums[position].sqnr_db))
+        LayerFigures(
+            name=layer.name,
+            operator=layer.operator,
+            sqnr_db=finite_or_none(sums[position].sqnr_db),
+            tensor=layer.in_reference,
+            shape=shapes[position],
+            **asdict(precisions.of(layer.operator, layer.in_reference, layer.in_variant)),
+        )
         for position, layer in enumerate(layers)
         if position not in unusable and sums[position].signal > 0.0
     ]
     return sorted(figures, key=lambda layer: np.inf if layer.sqnr_db is None else layer.sqnr_db)
+
+
+def _of_one_sample(shape: tuple[int, ...], rows: int) -> list[int]:
+    return [1, *shape[1:]] if shape and shape[0] == rows else [*shape]
 
 
 def _is_comparable(left: NDArray[Any], right: NDArray[Any]) -> bool:

@@ -3,12 +3,14 @@
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 
+from app import __version__
 from app.engines.cpu import Cpu
 from app.registry.evaluations import Figures, LayerFigures
 from worker.evaluation.alone import Alone
@@ -120,6 +122,7 @@ def build_alone(
     latency: LatencyAlone,
     batchable: bool | None,
     paddable: bool,
+    confusion: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report of the original, as strict JSON."""
     quality = None
@@ -136,6 +139,7 @@ def build_alone(
             **_engine(circumstances),
             "request": "one sample, or one fixed batch of the model",
         },
+        "confusion": confusion,
         "notes": [*notes, *(alone.notes if alone else ())],
     }
     strict: dict[str, Any] = _strict(report)
@@ -153,6 +157,8 @@ def _surroundings(circumstances: Circumstances, facts: Mapping[str, Any]) -> dic
             "numpy": np.__version__,
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
+            "octet": __version__,
+            **({"torch": version("torch")} if circumstances.method == "qat" else {}),
         },
     }
 

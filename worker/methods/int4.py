@@ -155,4 +155,5 @@ class _Int4:
                 "repairs": steps,
             },
             notes=tuple(selection.notes),
+            repairs={name: (f"weights rounded by {algorithm.upper()}",) for name in selection.nodes},
         )

@@ -64,6 +64,8 @@ class BestInt8:
             notes=tuple(design.selection.notes),
             statistics=self.calibrator.save(self.folder),
             ranges={name: (found.low, found.high) for name, found in design.ranges.items()},
+            histograms=design.histograms,
+            repairs=design.repairs,
         )
 
     @property
@@ -130,6 +132,7 @@ class _Int8:
             ranges=find_ranges(known.tensors, method, types.levels),
             range_method=method,
             channels=known.channels,
+            histograms=known.tensors,
             types=types,
             per_channel=self.options.per_channel,
         )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from app.engines.cpu import Cpu
 from app.registry.evaluations import PointFigures
+from worker.calibration.histogram import Histogram
 from worker.samples import Indices
 
 Stage = Literal["prepare", "calibrate", "quantize", "search", "train", "gate", "evaluate"]
@@ -73,7 +74,8 @@ class Made:
     """An artifact, and what evaluation and report need to know of how it was made.
 
     `reference` is an FP32 model whose tensors carry the names that they have in the artifact. `facts` are JSON.
-    `ranges` are those calibrated, low and high, of tensors of `reference`. `statistics` is a file with what calibration
+    `ranges` are those calibrated, low and high, of tensors of `reference`, and `histograms` what they were found on.
+    `repairs` say in words, by node of `reference`, what was done to it. `statistics` is a file with what calibration
     found, for the next job on the same samples. `sections` are further parts of the report, JSON as well. `points` are
     what a search found between the original and the smallest variant.
     """
@@ -85,5 +87,7 @@ class Made:
     notes: tuple[str, ...] = ()
     statistics: Path | None = None
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    repairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     points: tuple[PointFigures, ...] = ()
     sections: Mapping[str, Any] = field(default_factory=dict)

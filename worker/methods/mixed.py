@@ -23,6 +23,7 @@ from worker.methods.method import ARTIFACT, CalibrationSamples, Made, Task
 from worker.repair.design import Design
 from worker.repair.exclusions import without
 from worker.repair.judge import ENGINE, Judge
+from worker.repair.rungs import LEFT_IN_FP32
 from worker.samples import Feeder, Feeds, Indices
 from worker.search.answers import Answers
 from worker.search.descent import Goal, search
@@ -229,7 +230,10 @@ class _Mixing:
     def _made(self, kept: Kept, data: Path | None, sections: Mapping[str, Any]) -> Made:
         made, selection = self.base.made(), self._design(kept).selection
         facts = {**made.facts, "integer_nodes": len(selection.nodes) + len(selection.tables)}
-        return replace(made, artifact=self.task.folder / ARTIFACT, data=data, facts=facts, sections=sections)
+        # What is done to a node that stays in FP32 is undone with its integers.
+        repairs = {**made.repairs, **dict.fromkeys(self._nodes(kept), (LEFT_IN_FP32,))}
+        artifact = self.task.folder / ARTIFACT
+        return replace(made, artifact=artifact, data=data, facts=facts, sections=sections, repairs=repairs)
 
     def _point(self, trial: Trial, best: Trial) -> PointFigures:
         return PointFigures(

@@ -302,6 +302,7 @@ class _Qat:
             made,
             data=self.task.folder / data.name if data is not None else None,
             sections=sections,
+            repairs=design.repaired({weight.node.name: "trained" for weight in self._weights}).repairs,
             ranges={name: (found.low, found.high) for name, found in design.ranges.items()},
         )
 

@@ -1,7 +1,7 @@
 """An INT8 graph that is yet to be written: everything that decides its bytes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from app.registry.methods import RangeMethod
 from worker import onnx_files
+from worker.calibration.histogram import Histogram
 from worker.calibration.ranges import ActivationRange, Ranges, as_onnxruntime
 from worker.calibration.statistics import ChannelStatistics
 from worker.graph import bias, embeddings, hard_sigmoid, interface, narrow
@@ -26,7 +27,7 @@ class Design:
     `original` is the upload as its clients see it. Nodes `excluded` by name stay in FP32. `ranges`, found by
     `range_method`, cover the activations of `selection`; `channels` the inputs of its computing nodes. `scales` are by
     weight; where there are none, no weight is clipped. `errors` by node are the mean errors `(channels,)` that its bias
-    takes back.
+    takes back. `histograms` are what `ranges` were found on. `repairs` say in words, by node, what was done to it.
     """
 
     model: Path
@@ -40,6 +41,13 @@ class Design:
     excluded: frozenset[str] = frozenset()
     scales: Mapping[str, Scales] = field(default_factory=dict)
     errors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    repairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def repaired(self, done: Mapping[str, str]) -> "Design":
+        """The same design, with one more thing `done` to some nodes, in words."""
+        repairs = {name: (*self.repairs.get(name, ()), words) for name, words in done.items()}
+        return replace(self, repairs={**self.repairs, **repairs})
 
     def weights(self, model: onnx.ModelProto) -> list[Weight]:
         """The weights to be rounded, of this design's `model` in memory."""

@@ -28,6 +28,9 @@ _SMOOTHING_WORTH = 0.1
 _EXCLUDE_BELOW_DB = 20.0
 _EXCLUSION_WORTH = 0.2
 
+#: What is said of a node that is no integer.
+LEFT_IN_FP32 = "left in FP32"
+
 #: Statistics of tensors of an FP32 graph: (what pass this is, graph, tensors, tensor → axis of its channels).
 Calibrate = Callable[[str, Path, Sequence[str], Mapping[str, int]], Statistics]
 
@@ -62,8 +65,9 @@ class Rungs:
         clipped = sum(choice.method != "minmax" for choice in found.values())
         if clipped:
             ranges = {name: choice.range for name, choice in found.items()}
+            narrower = {name: choice.method for name, choice in found.items() if choice.method != "minmax"}
             yield Proposal(
-                replace(design, ranges=ranges, range_method="auto"),
+                replace(design, ranges=ranges, range_method="auto").repaired(_ranged_nodes(design, narrower)),
                 f"{clipped} of {len(found)} activation ranges narrower than minimum to maximum",
             )
 
@@ -73,7 +77,11 @@ class Rungs:
         changed = equalize.equalize(model, found, {name: of.largest for name, of in design.channels.items()})
         if changed:
             rewritten = self._rewritten(design, model, "equalized", changed)
-            yield Proposal(rewritten, f"channels of {len(changed)} activation(s) between convolutions equalized")
+            nodes = {node.name for chain in found if chain.tensor in changed for node in (chain.first, chain.second)}
+            done = dict.fromkeys(sorted(nodes), "channels equalized")
+            yield Proposal(
+                rewritten.repaired(done), f"channels of {len(changed)} activation(s) between convolutions equalized"
+            )
 
     def smoothed(self, design: Design, _: Path) -> Iterator[Proposal[Design]]:
         model = onnx_files.load(design.model)
@@ -84,8 +92,14 @@ class Rungs:
         if alphas:
             changed = smooth.smooth(model, found, largest, alphas)
             added = sum(name != before for name, before in changed.items())
+            done = {
+                node.name: f"input smoothed, alpha {alphas[group.tensor]}"
+                for group in found
+                if group.tensor in alphas
+                for node in group.products
+            }
             yield Proposal(
-                self._rewritten(design, model, "smoothed", changed),
+                self._rewritten(design, model, "smoothed", changed).repaired(done),
                 f"outliers of {len(changed)} MatMul input(s) moved to the weights, alpha {min(alphas.values())} to"
                 f" {max(alphas.values())}, by {added} multiplication(s)",
             )
@@ -94,15 +108,20 @@ class Rungs:
         """Weight scales of least squared error of the node's output."""
         largest = largest_integer(design.types)
         power = {name: of.mean_square for name, of in design.channels.items()}
-        scales = {
-            weight.name: weight.searched(largest, power.get(weight.node.input[0]))
-            for weight in design.weights(onnx_files.load(design.model))
-        }
-        yield Proposal(replace(design, scales=scales), f"scales of {len(scales)} weight(s) searched for least error")
+        found = design.weights(onnx_files.load(design.model))
+        scales = {weight.name: weight.searched(largest, power.get(weight.node.input[0])) for weight in found}
+        done = {weight.node.name: "weight scales searched" for weight in found}
+        yield Proposal(
+            replace(design, scales=scales).repaired(done), f"scales of {len(scales)} weight(s) searched for least error"
+        )
 
     def corrected(self, design: Design, _: Path) -> Iterator[Proposal[Design]]:
         errors = self.mean_errors(design)
-        yield Proposal(replace(design, errors=errors), f"mean errors of {len(errors)} node(s) taken back by the biases")
+        done = dict.fromkeys(errors, "bias corrected")
+        yield Proposal(
+            replace(design, errors=errors).repaired(done),
+            f"mean errors of {len(errors)} node(s) taken back by the biases",
+        )
 
     def excluded(self, design: Design, artifact: Path) -> Iterator[Proposal[Design]]:
         """The graph's tail in FP32, or the nodes that do the most damage: one, two, four."""
@@ -121,7 +140,7 @@ class Rungs:
         def found(tensors: Sequence[str]) -> Ranges:
             return self._ranges(self.calibrate(f"without {' '.join(nodes)}", design.model, tensors, {}), design)
 
-        return Proposal(without(design, model, nodes, found), change)
+        return Proposal(without(design, model, nodes, found).repaired(dict.fromkeys(nodes, LEFT_IN_FP32)), change)
 
     def _rewritten(self, design: Design, model: onnx.ModelProto, label: str, changed: Iterable[str]) -> Design:
         """`design` on the rewritten graph `model`, the statistics of its `changed` tensors taken anew."""
@@ -137,12 +156,27 @@ class Rungs:
             selection=selection,
             ranges={**design.ranges, **self._ranges(found, design)},
             channels={**design.channels, **found.channels},
+            histograms={**design.histograms, **found.tensors},
             scales={},
             errors={},
         )
 
     def _ranges(self, found: Statistics, design: Design) -> dict[str, ActivationRange]:
         return find_ranges(found.tensors, design.range_method, design.types.levels)
+
+
+def _ranged_nodes(design: Design, methods: Mapping[str, RangeMethod]) -> dict[str, str]:
+    """What is done to the nodes whose input or output is given the range of one of `methods`, by tensor."""
+    done = {}
+    chosen = frozenset(design.selection.nodes)
+    for node in onnx_files.load(design.model, weights=False).graph.node:
+        if node.name not in chosen:
+            continue
+        ends = {"input": node.input[0], "output": design.selection.same_range.get(node.output[0], node.output[0])}
+        words = [f"{end} range by {methods[name]}" for end, name in ends.items() if name in methods]
+        if words:
+            done[node.name] = ", ".join(words)
+    return done
 
 
 def input_channels(model: onnx.ModelProto, nodes: Sequence[str]) -> dict[str, int]:

@@ -75,11 +75,19 @@ function axis(spec, style, more = {}) {
     label: spec.label,
     labelSize: 18,
     labelGap: 2,
+    ...(spec.log ? { splits: powers, filter: (_, splits) => splits } : {}),
     grid: { stroke: style.line, width: 1 },
     ticks: { show: false },
     values: (_, values) => values.map((value) => (value === null ? "" : written(spec.format, value))),
     ...more,
   };
+}
+
+// Lines at powers of ten, and no more of them than can be told apart.
+function powers(plot, which, least, most) {
+  const [first, last] = [Math.ceil(Math.log10(least) - 1e-9), Math.floor(Math.log10(most) + 1e-9)];
+  const every = Math.max(1, Math.ceil((last - first + 1) / 5));
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => 10 ** (first + index)).filter((_, index) => index % every === 0);
 }
 
 const BELOW = { space: 70, size: 30 };
@@ -96,9 +104,9 @@ function scaleOf(spec, values) {
   const least = Math.min(...known);
   const most = Math.max(...known);
   if (spec.log) return { distr: 3, range: [least / 1.25, most * 1.25] };
-  // Values that are all but equal are not to look far apart.
+  // Values that are all but equal are not to look far apart, and what is never below zero has no axis below it.
   const room = Math.max((most - least) * 0.14, Math.abs(most) * 0.01) || 1;
-  return { range: [least - room, most + room] };
+  return { range: [least >= 0 && least < room ? 0 : least - room, most + room] };
 }
 
 // ---- points with labels, and the frontier ----
@@ -132,7 +140,14 @@ function scatter(chart, style, tip) {
     ctx.setLineDash([]);
   }
 
-  function marks(plot) {
+  // All of the axis and of its marks, with a little room for these.
+function reach(chart) {
+  const all = [...chart.at, ...chart.marks.map((mark) => mark.at)];
+  const room = chart.x.log ? 0 : (Math.max(...all) - Math.min(...all)) * 0.02;
+  return [Math.min(...all) - room, Math.max(...all) + room];
+}
+
+function marks(plot) {
     const { ctx } = plot;
     for (const point of points) {
       const [x, y] = at(plot, point.x, point.y);
@@ -281,7 +296,8 @@ function lines(chart, style, tip) {
     const colour = style.tones[each.tone];
     const paths = chart.stepped ? uPlot.paths.stepped({ align: 1 }) : undefined;
     rows.push(each.values);
-    series.push({ label: each.label, stroke: colour, width: 2, paths, dash: each.dashed ? [6, 5] : undefined, points: { show: chart.at.length < 2 } });
+    const fill = chart.filled ? faded(colour) : undefined;
+    series.push({ label: each.label, stroke: colour, width: 2, paths, fill, dash: each.dashed ? [6, 5] : undefined, points: { show: chart.at.length < 2 } });
     if (each.low && each.high) {
       rows.push(each.high, each.low);
       const edge = { stroke: "transparent", width: 0, paths, points: { show: false } };
@@ -302,14 +318,39 @@ function lines(chart, style, tip) {
   return {
     rows,
     options: {
-      scales: { x: { time: false, ...(chart.x.log ? { distr: 3 } : {}) }, y: scaleOf(chart.y, values) },
+      scales: { x: { time: false, ...(chart.x.log ? { distr: 3 } : {}), ...(chart.marks.length ? { range: reach(chart) } : {}) }, y: scaleOf(chart.y, values) },
       axes: [axis(chart.x, style, BELOW), axis(chart.y, style, { ...SIDE, space: 36 })],
       series,
       bands,
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-      hooks: { setCursor: [hover], draw: [(plot) => names(plot, chart, style)] },
+      hooks: { setCursor: [hover], draw: [(plot) => marks(plot, chart, style), (plot) => names(plot, chart, style)] },
     },
   };
+}
+
+// All of the axis and of its marks, with a little room for these.
+function reach(chart) {
+  const all = [...chart.at, ...chart.marks.map((mark) => mark.at)];
+  const room = chart.x.log ? 0 : (Math.max(...all) - Math.min(...all)) * 0.02;
+  return [Math.min(...all) - room, Math.max(...all) + room];
+}
+
+function marks(plot, chart, style) {
+  const { ctx, bbox } = plot;
+  const high = 11 * devicePixelRatio;
+  chart.marks.forEach((mark, index) => {
+    const x = plot.valToPos(mark.at, "x", true);
+    ctx.strokeStyle = style.tones[mark.tone];
+    ctx.lineWidth = 1.5 * devicePixelRatio;
+    ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
+    stroke(ctx, x, bbox.top, x, bbox.top + bbox.height);
+    ctx.setLineDash([]);
+    ctx.font = `${high}px ${style.font}`;
+    ctx.fillStyle = style.tones[mark.tone];
+    ctx.textAlign = x > bbox.left + bbox.width / 2 ? "right" : "left";
+    ctx.textBaseline = "top";
+    ctx.fillText(mark.label, x + (ctx.textAlign === "left" ? 5 : -5) * devicePixelRatio, bbox.top + (index % 2) * high * 1.3);
+  });
 }
 
 // The name of each line at its last value: no legend to look up.
@@ -324,6 +365,10 @@ function names(plot, chart, style) {
   for (const each of chart.series) {
     const last = each.values.findLast((value) => value !== null);
     if (last === undefined) continue;
+    if (chart.filled) {
+      atPeak(plot, each, chart, style, high);
+      continue;
+    }
     let y = plot.valToPos(last, "y", true) - high;
     while (taken.some((other) => Math.abs(other - y) < high * 1.2)) y -= high * 1.2;
     taken.push(y);
@@ -333,6 +378,18 @@ function names(plot, chart, style) {
     ctx.fillStyle = style.tones[each.tone];
     ctx.fillText(each.label, bbox.left + bbox.width, y);
   }
+}
+
+// What is filled is told apart by where it is highest.
+function atPeak(plot, each, chart, style, high) {
+  const { ctx, bbox } = plot;
+  const most = Math.max(...each.values);
+  const x = plot.valToPos(chart.at[each.values.indexOf(most)], "x", true);
+  const y = plot.valToPos(most, "y", true) - high * 0.8;
+  const half = ctx.measureText(each.label).width / 2;
+  ctx.textAlign = "center";
+  ctx.fillStyle = style.tones[each.tone];
+  ctx.fillText(each.label, Math.min(Math.max(x, bbox.left + half), bbox.left + bbox.width - half), Math.max(y, bbox.top + high / 2));
 }
 
 function faded(colour) {

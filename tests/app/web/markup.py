@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-_VOID = {"meta", "link", "br", "img", "hr", "input"}
+_VOID = {"meta", "link", "br", "img", "hr", "input", "wbr"}
+_UNSEEN = {"script", "style"}
 
 
 @dataclass
@@ -54,6 +55,8 @@ class Page(HTMLParser):
             self._nested.pop()
 
     def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] in _UNSEEN:
+            return
         self.text += data
         innermost = next((tag for tag in reversed(self._open) if tag in {"table", "th", "td"}), None)
         if innermost in {"th", "td"}:
