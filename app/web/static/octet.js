@@ -3,6 +3,7 @@ import { drawCharts } from "./charts.js";
 import { wireDrops } from "./drop.js";
 import { wireFilters } from "./filter.js";
 import { wireForms } from "./forms.js";
+import "./kept.js";
 import { wireMethods } from "./methods.js";
 import "./streams.js";
 
