@@ -2,6 +2,7 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from app.registry.names import PATTERN
 from app.web import charts, formats
 
 environment = Environment(
@@ -29,3 +30,5 @@ def megabytes(value: int) -> str:
 
 environment.filters |= {"percent": percent, "number": number, "megabytes": megabytes, **formats.FILTERS}
 environment.filters["chart_json"] = charts.as_json
+# As `pattern` of a field has it: the whole value, and a hyphen in brackets only with a backslash.
+environment.globals["name_pattern"] = PATTERN.strip("^$").replace("_-]", r"_\-]")

@@ -4,7 +4,6 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from app.registry import datasets
-from app.registry.names import PATTERN
 from app.web.answers import page, page_routes, provided
 
 routes = page_routes()
@@ -14,4 +13,4 @@ routes = page_routes()
 def index(request: Request) -> Response:
     with provided(request).database.reading() as session:
         listed = datasets.listed(session)
-    return page("pages/datasets.html", place="Datasets", datasets=listed, name_pattern=PATTERN.strip("^$"))
+    return page("pages/datasets.html", place="Datasets", datasets=listed)

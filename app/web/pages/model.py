@@ -9,7 +9,6 @@ from fastapi.responses import Response
 
 from app.errors import OctetError
 from app.registry import Session, comparison, datasets, jobs, methods, models, variants
-from app.registry.names import PATTERN
 from app.registry.tables import Model, Revision
 from app.web.advice import advice
 from app.web.answers import page, page_routes, provided
@@ -20,6 +19,7 @@ from app.web.options import groups
 routes = page_routes()
 
 _JOBS_SHOWN = 12
+_PROMISING = ("int8", "mixed", "dynamic")
 
 Number = Annotated[int, Query(ge=1, le=2**31 - 1)]
 
@@ -72,7 +72,6 @@ def quantize(
             chosen=method if method in able else _first(session, found, wanted, able),
             groups={name: groups(each) for name, each in methods.OFFERED.items()},
             datasets=[dataset.name for dataset in datasets.listed(session)],
-            name_pattern=PATTERN.strip("^$"),
         )
 
 
@@ -85,7 +84,8 @@ def _refusal(method: methods.Method, revision: Revision) -> str:
 
 
 def _first(session: Session, model: Model, revision: Revision, able: Sequence[str]) -> str:
-    """What was not made of this revision yet, the static methods first."""
+    """What was not made of this revision yet, what promises most first."""
     made = {row.method for row in variants.listed(session, model) if row.revision_id == revision.id}
-    order = ("int8", "dynamic", *able)
-    return next((name for name in order if name in able and name not in made), able[-1])
+    has_data = bool(datasets.listed(session))
+    usable = [name for name in able if has_data or not methods.OFFERED[name].needs_dataset]
+    return next((name for name in (*_PROMISING, *usable) if name in usable and name not in made), usable[-1])

@@ -10,7 +10,6 @@ from app.registry import datasets
 from app.registry.evaluations import REJECTED
 from app.registry.methods import METHODS
 from app.registry.models import ORIGINAL
-from app.registry.names import PATTERN
 from app.registry.overview import Overview, Standing, overview
 from app.registry.recommendation import recommendation
 from app.web.answers import page, page_routes, provided
@@ -20,11 +19,15 @@ routes = page_routes()
 
 @dataclass(frozen=True)
 class ModelLine:
-    """A model; `original` and `best` are of its newest revision, and `best` is None where the original is."""
+    """A model; `original` and `best` are of its newest revision, and `best` is None where the original is.
+
+    `faster`: the best one is so beyond noise, and not only smaller.
+    """
 
     model: Overview
     original: Standing
     best: Standing | None
+    faster: bool
     made: int
     rejected: int
 
@@ -36,6 +39,7 @@ class ModelLine:
             model=model,
             original=next(row for row in model.standings if row.variant == ORIGINAL),
             best=found.row if found else None,
+            faster=found is not None and found.faster,
             made=len(made),
             rejected=sum(row.verdict == REJECTED for row in made),
         )
@@ -56,5 +60,4 @@ def _page(lines: Sequence[ModelLine], names: Sequence[str]) -> Response:
         lines=lines,
         datasets=names,
         methods=list(METHODS.values()),
-        name_pattern=PATTERN.strip("^$"),
     )

@@ -82,6 +82,7 @@ function axis(spec, style, more = {}) {
   };
 }
 
+const BELOW = { space: 70, size: 30 };
 const SIDE = { size: (plot, values) => sideOf(plot, values), gap: 6 };
 
 function sideOf(plot, values) {
@@ -95,7 +96,8 @@ function scaleOf(spec, values) {
   const least = Math.min(...known);
   const most = Math.max(...known);
   if (spec.log) return { distr: 3, range: [least / 1.25, most * 1.25] };
-  const room = most > least ? (most - least) * 0.14 : Math.abs(most) * 0.1 || 1;
+  // Values that are all but equal are not to look far apart.
+  const room = Math.max((most - least) * 0.14, Math.abs(most) * 0.01) || 1;
   return { range: [least - room, most + room] };
 }
 
@@ -199,7 +201,7 @@ function scatter(chart, style, tip) {
     rows,
     options: {
       scales: { x: { time: false, ...scaleOf(chart.x, spread) }, y: scaleOf(chart.y, rows[1]) },
-      axes: [axis(chart.x, style, { space: 70 }), axis(chart.y, style, { ...SIDE, space: 36 })],
+      axes: [axis(chart.x, style, BELOW), axis(chart.y, style, { ...SIDE, space: 36 })],
       series: [{}, { show: true, paths: () => null, points: { show: false } }],
       cursor: { x: false, y: false, points: { show: false }, drag: { x: false, y: false } },
       hooks: { draw: [frontier, marks, labels], setCursor: [hover] },
@@ -207,16 +209,16 @@ function scatter(chart, style, tip) {
   };
 }
 
-// Where a label is in the way least: beside its point, above, below, and then along the diagonals.
+// Where a label is in the way least: above its point, below, beside it, and then along the diagonals.
 function placed(taken, index, width, high, bbox) {
   const [left, top, right, bottom] = taken[index];
   const gap = 4 * devicePixelRatio;
   const [x, y] = [(left + right) / 2, (top + bottom) / 2];
   const corners = [
-    [right + gap, y - high / 2],
-    [left - gap - width, y - high / 2],
     [x - width / 2, top - gap - high],
     [x - width / 2, bottom + gap],
+    [right + gap, y - high / 2],
+    [left - gap - width, y - high / 2],
     [right, top - high],
     [right, bottom],
     [left - width, top - high],
@@ -297,7 +299,7 @@ function lines(chart, style, tip) {
     rows,
     options: {
       scales: { x: { time: false, ...(chart.x.log ? { distr: 3 } : {}) }, y: scaleOf(chart.y, values) },
-      axes: [axis(chart.x, style, { space: 70 }), axis(chart.y, style, { ...SIDE, space: 36 })],
+      axes: [axis(chart.x, style, BELOW), axis(chart.y, style, { ...SIDE, space: 36 })],
       series,
       bands,
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
@@ -376,6 +378,7 @@ function bars(chart, style, tip) {
       scales: { x: { time: false, range: [-0.6, chart.labels.length - 0.4] }, y: { range: [least * 1.08, most * 1.08 || 1] } },
       axes: [
         axis(chart.x, style, {
+          size: 30,
           grid: { show: false },
           splits: () => at,
           values: (plot, values) => values.map((index) => shortened(plot, chart.labels, index)),
@@ -464,7 +467,7 @@ function intervals(chart, style, tip, place) {
     options: {
       scales: { x: { time: false, ...scale }, y: { range: [-0.5, rows.length - 0.5], dir: -1 } },
       axes: [
-        axis(chart.x, style, { space: 70 }),
+        axis(chart.x, style, BELOW),
         axis({ label: undefined, format: "number" }, style, {
           ...SIDE,
           stroke: style.ink,

@@ -16,8 +16,10 @@ export function wireDrops(root) {
       place.classList.remove("over");
       if (!event.dataTransfer.files.length) return;
       field.files = event.dataTransfer.files;
-      field.dispatchEvent(new Event("change", { bubbles: true }));
+      for (const kind of ["input", "change"]) field.dispatchEvent(new Event(kind, { bubbles: true }));
     });
+    // A file may be there before this script is.
+    if (field.files.length) chosen(place, field);
   }
 }
 

@@ -1,16 +1,16 @@
+import { confirmed } from "./asked.js";
+import { say } from "./said.js";
+
 // Forms that call the API: <form data-api="PUT /api/v1/…" data-then="refresh | reload | /path/{field of the answer}">.
 //
 // Fields travel as JSON, or as multipart where the form has a file. `data-type` on a field: number, integer, boolean,
 // list, json; an empty one is left out, and so is one that still has its `data-default`. `data-join` on a field: several of
 // that name become one text. `a.b` as a name is `b` within `a`. Problems are shown at the field they are of.
-import { say } from "./said.js";
-import { confirmed } from "./asked.js";
-
+//
+// Attributes of forms are read by `getAttribute`: a field called `dataset` would take the place of `form.dataset`.
 export function wireForms(root) {
-  for (const form of root.querySelectorAll("form[data-api]")) {
-    if (form.dataset.wired) continue;
-    form.dataset.wired = "yes";
-    form.noValidate = false;
+  for (const form of root.querySelectorAll("form[data-api]:not([data-wired])")) {
+    form.setAttribute("data-wired", "");
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       submit(form);
@@ -20,8 +20,9 @@ export function wireForms(root) {
 }
 
 async function submit(form) {
-  if (form.dataset.busy) return;
-  if (form.dataset.confirm && !(await confirmed(form.dataset.confirm))) return;
+  if (form.hasAttribute("aria-busy")) return;
+  const question = form.getAttribute("data-confirm");
+  if (question && !(await confirmed(question))) return;
   clear(form);
   busy(form, true);
   try {
@@ -36,14 +37,13 @@ async function submit(form) {
 }
 
 function busy(form, is) {
-  form.toggleAttribute("aria-busy", is);
-  if (is) form.dataset.busy = "yes";
-  else delete form.dataset.busy;
+  if (is) form.setAttribute("aria-busy", "true");
+  else form.removeAttribute("aria-busy");
   for (const button of form.querySelectorAll("button")) button.setAttribute("aria-disabled", is);
 }
 
 async function send(form) {
-  const [method, url] = form.dataset.api.split(" ");
+  const [method, url] = form.getAttribute("data-api").split(" ");
   if (form.querySelector("input[type=file]")) return upload(form, method, url);
   const body = method === "DELETE" ? undefined : JSON.stringify(fields(form));
   const headers = { Accept: "application/json", ...(body && { "Content-Type": "application/json" }), ...headersOf(form) };
@@ -53,7 +53,8 @@ async function send(form) {
 
 // `data-if-match` and the like: headers that a change needs.
 function headersOf(form) {
-  return form.dataset.ifMatch ? { "If-Match": form.dataset.ifMatch } : {};
+  const tag = form.getAttribute("data-if-match");
+  return tag ? { "If-Match": tag } : {};
 }
 
 export function fields(form) {
@@ -122,7 +123,8 @@ function parsed(text) {
 function show(form, answer) {
   const problem = answer.content ?? {};
   const detail = problem.detail ?? problem.error ?? `The server answered ${answer.status}.`;
-  const place = problem.field && form.querySelector(`[data-problem-of~="${CSS.escape(problem.field)}"]`);
+  const places = problem.field ? form.querySelectorAll(`[data-problem-of~="${CSS.escape(problem.field)}"]`) : [];
+  const place = [...places].find((each) => !each.closest("[hidden]"));
   const field = problem.field && form.querySelector(`[name="${CSS.escape(problem.field)}"]:enabled`);
   if (place) {
     place.closest("details")?.setAttribute("open", "");
@@ -144,11 +146,12 @@ function clear(form, name) {
 }
 
 function follow(form, content) {
-  const then = form.dataset.then ?? "refresh";
-  if (form.dataset.done) say(form.dataset.done);
+  const then = form.getAttribute("data-then") ?? "refresh";
+  const done = form.getAttribute("data-done");
+  if (done) say(done);
   if (then === "reload") return location.reload();
   if (then === "refresh") {
-    if (form.dataset.reset !== undefined) form.reset();
+    if (form.hasAttribute("data-reset")) form.reset();
     // Parts of the page that listen to it fetch themselves anew.
     document.body.dispatchEvent(new CustomEvent("changed"));
     form.dispatchEvent(new CustomEvent("answered", { bubbles: true, detail: content }));

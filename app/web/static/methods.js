@@ -1,8 +1,8 @@
 // A choice (radio buttons `data-chooses`) between field sets (`data-choice="value"`): those not chosen are hidden, and not sent.
 export function wireMethods(root) {
-  for (const form of root.querySelectorAll("form[data-chooses]")) {
-    if (form.dataset.choosing) continue;
-    form.dataset.choosing = "yes";
+  // By `getAttribute`: a field called `dataset` would take the place of `form.dataset`.
+  for (const form of root.querySelectorAll("form[data-chooses]:not([data-choosing])")) {
+    form.setAttribute("data-choosing", "");
     const apply = () => choose(form);
     form.addEventListener("change", apply);
     apply();
@@ -10,7 +10,7 @@ export function wireMethods(root) {
 }
 
 function choose(form) {
-  const chosen = form.querySelector(`[name="${form.dataset.chooses}"]:checked`)?.value;
+  const chosen = form.querySelector(`[name="${form.getAttribute("data-chooses")}"]:checked`)?.value;
   for (const part of form.querySelectorAll("[data-choice]")) {
     const is = part.dataset.choice.split(" ").includes(chosen);
     part.hidden = !is;
