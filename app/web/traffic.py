@@ -55,20 +55,20 @@ class Traffic:
         """Requests a second since somebody watches, of the busiest variants; None until there is a line to draw."""
         with self._lock:
             looks = list(self._looks)
-        if len(looks) < 3:
-            return None
         steps = [_rates(before, after) for before, after in pairwise(looks)]
         totals = {key: sum(step.get(key, 0.0) for step in steps) for key in names}
         busy = sorted((key for key, total in totals.items() if total > 0), key=lambda key: (-totals[key], key))
-        alone = busy if len(busy) <= len(_TONES) else busy[: len(_TONES)]
+        if len(steps) < 2 or not busy:
+            return None
+        alone = busy[: len(_TONES)]
         series = [
             Series(label=names[key], values=[round(step.get(key, 0.0), 2) for step in steps], tone=tone)
             for key, tone in zip(alone, _TONES, strict=False)
         ]
-        rest = [key for key in busy if key not in alone]
-        if rest or not busy:
+        rest = busy[len(_TONES) :]
+        if rest:
             values: list[float | None] = [round(sum(step.get(key, 0.0) for key in rest), 2) for step in steps]
-            series.append(Series(label="others" if busy else "all", values=values, tone="plain"))
+            series.append(Series(label="others", values=values, tone="plain"))
         return Lines(
             x=Axis(label="seconds ago"),
             y=Axis(label="requests a second"),
