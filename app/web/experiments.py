@@ -187,7 +187,7 @@ def _unguarded(arm: str, found: Json, guardrails: Mapping[str, Guardrail]) -> li
         # How much longer it takes, so that the worse is to the right as everywhere.
         fast = found["speedup"]
         longer = {"low": 1 / fast["high"] - 1, "estimate": 1 / fast["estimate"] - 1, "high": 1 / fast["low"] - 1}
-        said = f"{_times(fast['estimate'])} as fast [{_times(fast['low'])}, {_times(fast['high'])}]"
+        said = f"{_times(fast['estimate'])} as fast ({_times(fast['low'])} to {_times(fast['high'])})"
         title = "time at p50, in pairs" if found["speedup_is_paired"] else "time at p50"
         rows.append(_open(arm, title, longer, 1, said))
     if "error_rate" not in guardrails and found["error_rate"]["low"] is not None:
@@ -250,16 +250,22 @@ def _said(interval: Json, write: Any) -> str:
     if interval["low"] is None and interval["high"] is None:
         return "nothing known yet"
     low, high = ("–" if interval[name] is None else write(interval[name]) for name in ("low", "high"))
-    middle = "" if interval["estimate"] is None else f"{write(interval['estimate'])} "
-    return f"{middle}[{low}, {high}]"
+    if interval["estimate"] is None:
+        return f"{low} to {high}"
+    return f"{write(interval['estimate'])} ({low} to {high})"
+
+
+def _signed(value: float) -> str:
+    """With a true minus, and 0 without a sign."""
+    return f"{value:+.3g}".replace("-", "\u2212") if value else "0"
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.3g} pts"
+    return f"{_signed(100 * value)} pts"
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:+.3g}%"
+    return f"{_signed(100 * value)}%"
 
 
 def _share(value: float) -> str:
@@ -267,7 +273,7 @@ def _share(value: float) -> str:
 
 
 def _plain(value: float) -> str:
-    return f"{value:+.3g}"
+    return _signed(value)
 
 
 def _times(value: float) -> str:

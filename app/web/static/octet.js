@@ -6,6 +6,7 @@ import { wireExperiments } from "./experiment.js";
 import { wireForms } from "./forms.js";
 import "./kept.js";
 import { wireMethods } from "./methods.js";
+import { wireTries } from "./try.js";
 import "./streams.js";
 
 function wire(root) {
@@ -14,6 +15,7 @@ function wire(root) {
   wireDrops(root);
   wireFilters(root);
   wireMethods(root);
+  wireTries(root);
   drawCharts(root);
 }
 
