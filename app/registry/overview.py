@@ -72,7 +72,7 @@ def overview(session: Session) -> list[Overview]:
             live_jobs=jobs.get(model_id, 0),
             experiment=experiments.get(model_id),
         )
-        for model_id, name, default, version, revision_id in session.execute(query).tuples()
+        for model_id, name, default, version, revision_id in session.execute(query)
     ]
 
 
@@ -82,7 +82,7 @@ def _newest(session: Session) -> dict[int, tuple[int, int, datetime]]:
     query = select(Revision.model_id, Revision.id, Revision.number, Revision.created_at).join(
         last, (last.c.model_id == Revision.model_id) & (last.c.number == Revision.number)
     )
-    return {model_id: (id_, number, at) for model_id, id_, number, at in session.execute(query).tuples()}
+    return {model_id: (id_, number, at) for model_id, id_, number, at in session.execute(query)}
 
 
 def _counted(session: Session) -> dict[int, int]:

@@ -11,7 +11,7 @@ from app.registry.evaluations import REJECTED
 from app.registry.methods import quantized_operators
 from app.registry.models import ORIGINAL
 from app.registry.names import is_valid
-from app.registry.tables import Model, Revision, Variant, now
+from app.registry.tables import Evaluation, Model, Revision, Variant, now
 
 
 def find(session: Session, model: Model, reference: str) -> Variant:
@@ -52,11 +52,11 @@ def default_of(session: Session, model: Model) -> Variant:
 
 
 def listed(session: Session, model: Model) -> list[Variant]:
-    """All variants of `model` by version, their evaluations loaded."""
+    """All variants of `model` by version, their evaluations loaded but for the reports, which are long."""
     query = (
         select(Variant)
         .where(Variant.model_id == model.id)
-        .options(joinedload(Variant.revision), joinedload(Variant.evaluation))
+        .options(joinedload(Variant.revision), joinedload(Variant.evaluation).defer(Evaluation.report))
         .order_by(Variant.version)
     )
     return list(session.scalars(query))

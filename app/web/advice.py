@@ -19,14 +19,15 @@ class Advice:
     because: str
 
 
-def advice(rows: Sequence[Row]) -> Advice:
-    """On the variants of one revision, the original among them."""
+def advice(rows: Sequence[Row], *, under_way: bool = False) -> Advice:
+    """On the variants of one revision, the original among them. `under_way`: there will be more soon."""
     made = [row for row in rows if row.variant != ORIGINAL]
     found = recommendation(rows)
     if found is not None:
         return Advice(found.row, f"Recommended: {found.row.variant}", _reasons(found, rows))
     if not made:
-        return Advice(None, "Only the original is here", "Quantize it, and what comes of that is compared here.")
+        because = "What is being made is" if under_way else "Quantize it, and what comes of that is"
+        return Advice(None, "Only the original is here", f"{because} compared here once it is done.")
     return Advice(None, "Stay with the original", _reasons_for_none(made))
 
 

@@ -60,6 +60,7 @@ class Window:
     def shoot(self, name: str) -> Path:
         """The whole page as `name`.png among the artifacts."""
         path = self._shots / f"{name}.png"
+        self.page.evaluate("scrollTo(0, 0)")
         self.page.screenshot(path=path, full_page=True)
         return path
 

@@ -40,7 +40,7 @@ def show(model: str, request: Request, revision: Number | None = None) -> Respon
             revisions=sorted(found.revisions, key=lambda each: -each.number),
             rows=of_it,
             default=next((row for row in rows if row.default), None),
-            advice=advice(of_it),
+            advice=advice(of_it, under_way=any(job.is_live for job in listed)),
             tradeoff=tradeoff(of_it),
             jobs=listed,
         )

@@ -110,6 +110,7 @@ function scatter(chart, style, tip) {
   const radius = (point) => (4 + 9 * Math.sqrt(point.size / most)) * devicePixelRatio;
   const spread = points.flatMap((point) => [point.x, point.x_low ?? point.x, point.x_high ?? point.x]);
   const rows = [points.map((point) => point.x), points.map((point) => point.y)];
+  const onFrontier = (point) => chart.frontier.some(([x, y]) => x === point.x && y === point.y);
   const at = (plot, x, y) => [plot.valToPos(x, "x", true), plot.valToPos(y, "y", true)];
 
   function frontier(plot) {
@@ -164,16 +165,19 @@ function scatter(chart, style, tip) {
       const r = radius(point);
       return [x - r, y - r, x + r, y + r];
     });
-    points.forEach((point, index) => {
-      const text = point.label.length > 28 ? `${point.label.slice(0, 27)}…` : point.label;
-      const box = placed(taken, index, ctx.measureText(text).width, high, bbox);
+    // Those on the frontier first. Of many, some go without a label rather than on another: the tip and the table have them.
+    const order = points.map((_, index) => index).sort((one, other) => onFrontier(points[other]) - onFrontier(points[one]));
+    for (const index of order) {
+      const text = points[index].label.length > 28 ? `${points[index].label.slice(0, 27)}…` : points[index].label;
+      const { box, cost } = placed(taken, index, ctx.measureText(text).width, high, bbox);
+      if (cost > 0.2 * high * (box[2] - box[0])) continue;
       taken.push(box);
       ctx.lineWidth = 3 * devicePixelRatio;
       ctx.strokeStyle = style.card;
       ctx.strokeText(text, box[0], (box[1] + box[3]) / 2);
       ctx.fillStyle = style.ink;
       ctx.fillText(text, box[0], (box[1] + box[3]) / 2);
-    });
+    }
   }
 
   const nearest = (plot) => {
@@ -231,7 +235,7 @@ function placed(taken, index, width, high, bbox) {
     const cost = outside * 1000 + taken.reduce((sum, other) => sum + overlap(box, other), 0);
     if (best === null || cost < best.cost) best = { box, cost };
   }
-  return best.box;
+  return best;
 }
 
 function overlap(one, other) {
@@ -261,9 +265,9 @@ function showTip(tip, plot, lines, left, top) {
       return part;
     }),
   );
-  const rightHalf = left > plot.over.clientWidth / 2;
-  tip.style.left = rightHalf ? "" : `${left + 14}px`;
-  tip.style.right = rightHalf ? `${plot.over.clientWidth - left + 14}px` : "";
+  const room = plot.over.clientWidth - tip.offsetWidth;
+  const beside = left > plot.over.clientWidth / 2 ? left - 14 - tip.offsetWidth : left + 14;
+  tip.style.left = `${Math.max(0, Math.min(beside, room))}px`;
   tip.style.top = `${Math.max(0, Math.min(top - 10, plot.over.clientHeight - tip.offsetHeight))}px`;
 }
 
@@ -397,7 +401,7 @@ function shortened(plot, labels, index) {
   const room = plot.width / labels.length;
   const every = Math.ceil(24 / room);
   if (index % every) return "";
-  const letters = Math.max(2, Math.floor((room * every) / 7.5));
+  const letters = Math.max(2, Math.floor((room * every) / 8.5));
   const label = labels[index] ?? "";
   return label.length > letters ? `${label.slice(0, letters - 1)}…` : label;
 }

@@ -130,8 +130,8 @@ def test_a_browser_is_given_the_page_and_a_program_the_json(evaluated: TestClien
     assert answer.headers["Content-Type"].startswith(kind)
 
 
-def test_the_page_of_an_evaluated_variant_is_linked_from_the_front_page(evaluated: TestClient) -> None:
-    (link,) = [link for link in Page(evaluated.get("/").text).links if link.endswith("/report")]
+def test_the_page_of_an_evaluated_variant_is_linked_from_the_page_of_its_model(evaluated: TestClient) -> None:
+    (link,) = [link for link in Page(evaluated.get("/models/linear").text).links if link.endswith("/report")]
     parsed = Page(evaluated.get(link, headers={"Accept": "text/html"}).text)
     assert "linear · original" in parsed.text
     assert "75.00%" in parsed.text
