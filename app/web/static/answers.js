@@ -122,7 +122,7 @@ function bar(share, tone = "accent") {
   const svg = document.createElementNS(space, "svg");
   const set = (node, names) => Object.entries(names).forEach(([name, value]) => node.setAttribute(name, value));
   set(svg, { class: `bar ${tone}`, viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" });
-  for (const [kind, width] of [["whole", 100], ["part", 100 * Math.min(1, Math.max(0, share))]]) {
+  for (const [kind, width] of [["whole", 100], ["filled", 100 * Math.min(1, Math.max(0, share))]]) {
     const part = document.createElementNS(space, "rect");
     set(part, { class: kind, width, height: 6 });
     svg.append(part);
