@@ -10,7 +10,6 @@ from fastapi.responses import Response
 from app.registry import Session, comparison, experiments, live, models, variants
 from app.registry.comparison import Row
 from app.registry.evaluations import REJECTED
-from app.registry.names import PATTERN
 from app.registry.recommendation import recommendation
 from app.registry.tables import Experiment, Model
 from app.web.answers import page, page_routes, provided
@@ -74,7 +73,6 @@ def of_model(model: str, request: Request) -> Response:
         control=control,
         suggested=_suggested(serving, control),
         name=f"experiment-{len(lines) + 1}",
-        name_pattern=PATTERN.strip("^$"),
         unit_sources=UNIT_SOURCES,
     )
 
