@@ -100,7 +100,7 @@ class Window:
     def _heard(self, message: ConsoleMessage) -> None:
         # What the API refuses is a line of the console too, and a part of some tests.
         if message.type == "error" and "Failed to load resource" not in message.text:
-            self.complaints.append(message.text)
+            self.complaints.append(f"{message.text} ({message.location})")
 
 
 def is_good(window: Window, name: str) -> None:

@@ -9,7 +9,7 @@ from tests.app.web.markup import Page
 
 
 def ask(client: TestClient, **changes: object) -> int:
-    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0.5] * 4} | changes
+    tensor = {"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16} | changes
     return client.post("/v2/models/linear/versions/original/infer", json={"inputs": [tensor]}).status_code
 
 
