@@ -45,6 +45,7 @@ from app.tracing import Tracing
 from app.web import pages
 from app.web.answers import Assets
 from app.web.report import render_report
+from app.web.traffic import Traffic
 
 #: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
 _CONTROL_THREADS = 4
@@ -136,8 +137,10 @@ def create_app(settings: Settings) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
     )
-    counted = metrics.registry(dataplane.everything_counted, alone=settings.siblings_folder is None)
-    app.state.services = Services(settings, database, blobs, pool, outbox, counted, render_report)
+    counted = dataplane.everything_counted
+    told = metrics.registry(counted, alone=settings.siblings_folder is None)
+    app.state.services = Services(settings, database, blobs, pool, outbox, counted, told, render_report)
+    app.state.traffic = Traffic()
     app.add_middleware(uploads.BodyLimit, max_bytes=settings.max_upload_bytes)
     problems.install(app)
     inference = Endpoints(core, Limits(settings.max_inference_bytes, settings.inference_body_seconds))

@@ -10,11 +10,16 @@ from prometheus_client import CollectorRegistry
 from app.blobs import BlobStore
 from app.queue import Outbox
 from app.registry import Database
-from app.serving.pool import Pool
+from app.serving.figures import Figures
+from app.serving.pool import Artifact, Pool
+from app.serving.statistics import Key
 from app.settings import Settings
 
 #: (model, row of the comparison, report) → a self-contained page, and the headers that it needs.
 ReportRenderer = Callable[[str, Mapping[str, Any], Mapping[str, Any]], tuple[str, Mapping[str, str]]]
+
+#: What all processes have counted; and of each variant that there is, its label and its artifact.
+Counted = Callable[[], tuple[Figures, Mapping[Key, tuple[str, Artifact]]]]
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Services:
     blobs: BlobStore
     pool: Pool
     outbox: Outbox
+    counted: Counted
     metrics: CollectorRegistry
     render_report: ReportRenderer
 

@@ -40,6 +40,19 @@ def this_cpu() -> Cpu:
     )
 
 
+#: Of the CPU's flags, those that tell how fast a quantized model may be.
+_NOTABLE = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
+
+
+@cache
+def notable_features() -> tuple[str, ...]:
+    """Of `/proc/cpuinfo`'s flags, those of instructions that quantized models are computed by."""
+    source = Path("/proc/cpuinfo")
+    lines = source.read_text().splitlines() if source.exists() else []
+    flags = next((line for line in lines if line.partition("\t")[0] in {"flags", "Features"}), "").split()
+    return tuple(name for name in _NOTABLE if name in flags)
+
+
 @cache
 def fingerprint() -> str:
     """Equal for CPUs that what was made for one of them runs on: same model, same features. 16 hexadecimal digits."""

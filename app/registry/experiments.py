@@ -122,15 +122,15 @@ def find(session: Session, experiment_id: str, model: Model | None = None) -> Ex
     return known
 
 
-def listed(session: Session, model: Model) -> list[Experiment]:
-    """All experiments of `model`, the newest first."""
+def listed(session: Session, model: Model | None = None, *, limit: int | None = None) -> list[Experiment]:
+    """The experiments of `model`, or of all, the newest first; `limit` of them at most."""
     query = (
         select(Experiment)
-        .where(Experiment.model_id == model.id)
         .options(joinedload(Experiment.model), joinedload(Experiment.revision))
         .order_by(Experiment.created_at.desc(), Experiment.id)
+        .limit(limit)
     )
-    return list(session.scalars(query))
+    return list(session.scalars(query if model is None else query.where(Experiment.model_id == model.id)))
 
 
 def running_of(session: Session, model: Model) -> Experiment | None:

@@ -1,6 +1,6 @@
 """Pages as answers: the one place that says what a browser may do with them."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -9,9 +9,15 @@ from fastapi.responses import HTMLResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 
+from app.blobs import BlobStore
 from app.errors import NotFound
 from app.registry import Database
+from app.serving.figures import Figures
+from app.serving.pool import Artifact
+from app.serving.statistics import Key
+from app.settings import Settings
 from app.web.rendering import environment
+from app.web.traffic import Traffic
 
 #: Nothing from elsewhere, nothing inline, nothing evaluated.
 _POLICY = "; ".join(
@@ -42,21 +48,45 @@ class Place:
 
 
 #: What every page leads to.
-PLACES = (Place("Models", "/"), Place("Jobs", "/jobs"), Place("Datasets", "/datasets"))
+PLACES = (
+    Place("Models", "/"),
+    Place("Jobs", "/jobs"),
+    Place("Datasets", "/datasets"),
+    Place("Experiments", "/experiments"),
+    Place("System", "/system"),
+)
 
 #: What a model's page leads to, below `/models/{model}`.
-MODEL_PLACES = (Place("Variants", ""), Place("Quantize", "/quantize"))
+MODEL_PLACES = (
+    Place("Variants", ""),
+    Place("Quantize", "/quantize"),
+    Place("Try it", "/try"),
+    Place("Experiments", "/experiments"),
+)
 
 
 class Provided(Protocol):
     """What pages stand on, of that which `app.main` keeps in the state of the application."""
 
     @property
+    def settings(self) -> Settings: ...
+    @property
     def database(self) -> Database: ...
+    @property
+    def blobs(self) -> BlobStore: ...
+    @property
+    def counted(self) -> Callable[[], tuple[Figures, Mapping[Key, tuple[str, Artifact]]]]:
+        """What all processes have counted; and of each variant that there is, its label and its artifact."""
+        ...
 
 
 def provided(request: Request) -> Provided:
     return cast(Provided, request.app.state.services)
+
+
+def traffic(request: Request) -> Traffic:
+    """How busy variants were lately, as far as anybody has looked."""
+    return cast(Traffic, request.app.state.traffic)
 
 
 def page(

@@ -81,7 +81,13 @@ def leaf(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def after(text: str, beginning: str) -> str:
+    """What is left of a sentence where what it begins with was said already."""
+    return text.removeprefix(beginning)
+
+
 FILTERS: dict[str, Any] = {
+    "after": after,
     "size": size,
     "share": share,
     "times": times,

@@ -100,4 +100,18 @@ class Window:
     def _heard(self, message: ConsoleMessage) -> None:
         # What the API refuses is a line of the console too, and a part of some tests.
         if message.type == "error" and "Failed to load resource" not in message.text:
-            self.complaints.append(message.text)
+            self.complaints.append(f"{message.text} ({message.location})")
+
+
+def is_good(window: Window, name: str) -> None:
+    """The page is kept as pictures, fits a phone, and axe finds no serious fault in it, light and dark."""
+    window.shoot_all(name)
+    for scheme in ("light", "dark"):
+        window.scheme(scheme)
+        window.resize(1280)
+        assert window.faults() == []
+        window.resize(PHONE)
+        assert window.faults() == []
+        assert window.sideways_pixels() == 0
+    window.resize(1280)
+    window.scheme("light")

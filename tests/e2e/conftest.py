@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests import graphs
 from tests.conftest import free_port
+from tests.e2e.browsing import Window, artifacts, launched
 from tests.e2e.service import Service
 
 #: How long a body may take to come, where a test waits for that.
@@ -79,3 +81,20 @@ def served(tmp_path_factory: pytest.TempPathFactory, model_bytes: bytes, dataset
         yield service
     finally:
         service.stop()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = launched(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def window(chromium: Browser, embedded: Service, tmp_path: Path) -> Iterator[Window]:
+    window = Window(chromium, embedded.url, artifacts(tmp_path / "shots"))
+    yield window
+    window.close()
+    assert window.beyond == []
+    assert window.complaints == []

@@ -3,50 +3,17 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.e2e.browsing import PHONE, Window, artifacts, launched
+from tests.e2e.browsing import Window, is_good
 from tests.e2e.service import Service
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 JOB_MS = 120_000
 
 EVIL = '"><img src=x onerror=alert(1)><b>'
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launched(playwright)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def window(chromium: Browser, embedded: Service, tmp_path: Path) -> Iterator[Window]:
-    window = Window(chromium, embedded.url, artifacts(tmp_path / "shots"))
-    yield window
-    window.close()
-    assert window.beyond == []
-    assert window.complaints == []
-
-
-def is_good(window: Window, name: str) -> None:
-    """The page is kept as pictures, fits a phone, and axe finds no serious fault in it, light and dark."""
-    window.shoot_all(name)
-    for scheme in ("light", "dark"):
-        window.scheme(scheme)
-        window.resize(1280)
-        assert window.faults() == []
-        window.resize(PHONE)
-        assert window.faults() == []
-        assert window.sideways_pixels() == 0
-    window.resize(1280)
-    window.scheme("light")
 
 
 def drop(page: Page, label: str, name: str, content: bytes) -> None:

@@ -56,7 +56,8 @@ async function send(form) {
 // `data-if-match` and the like: headers that a change needs.
 function headersOf(form) {
   const tag = form.getAttribute("data-if-match");
-  return tag ? { "If-Match": tag } : {};
+  const key = form.getAttribute("data-idempotency-key");
+  return { ...(tag && { "If-Match": tag }), ...(key && { "Idempotency-Key": key }) };
 }
 
 export function fields(form) {
@@ -78,7 +79,8 @@ function valueOf(field) {
   if (standard !== undefined && text === standard) return undefined;
   if (field.type === "checkbox") return field.checked;
   if (text === "") return undefined;
-  if (type === "number" || type === "integer") return Number(text);
+  // `data-per`: what is written as a part of so many, such as per cent, is sent as a part of one.
+  if (type === "number" || type === "integer") return Number(text) / Number(field.dataset.per ?? 1);
   if (type === "list") return text.split("\n").map((line) => line.trim()).filter(Boolean);
   if (type === "json") return parsed(text) ?? text;
   return text;

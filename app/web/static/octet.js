@@ -2,15 +2,20 @@
 import { drawCharts } from "./charts.js";
 import { wireDrops } from "./drop.js";
 import { wireFilters } from "./filter.js";
+import { wireExperiments } from "./experiment.js";
 import { wireForms } from "./forms.js";
+import "./kept.js";
 import { wireMethods } from "./methods.js";
+import { wireTries } from "./try.js";
 import "./streams.js";
 
 function wire(root) {
+  wireExperiments(root);
   wireForms(root);
   wireDrops(root);
   wireFilters(root);
   wireMethods(root);
+  wireTries(root);
   drawCharts(root);
 }
 

@@ -5,10 +5,15 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
+from app.settings import Settings
 from tests.app.conftest import upload_dataset, upload_model
+from tests.app.web.counted import counted_experiment
 from tests.app.web.markup import Page
 
-PAGES = ["/", "/models/linear", "/models/linear/quantize", "/jobs", "/datasets"]
+PAGES = [
+    *("/", "/models/linear", "/models/linear/quantize", "/models/linear/try", "/models/linear/experiments"),
+    *("/jobs", "/datasets", "/experiments", "/system"),
+]
 
 
 @pytest.fixture
@@ -18,10 +23,12 @@ def filled(client: TestClient) -> TestClient:
     return client
 
 
-@pytest.fixture(params=[*PAGES, "job", "/models/none"])
-def path(request: pytest.FixtureRequest, filled: TestClient) -> str:
+@pytest.fixture(params=[*PAGES, "job", "experiment", "/models/none"])
+def path(request: pytest.FixtureRequest, filled: TestClient, settings: Settings) -> str:
     if request.param == "job":
         return f"/jobs/{filled.get('/api/v1/jobs').json()[0]['id']}"
+    if request.param == "experiment":
+        return f"/experiments/{counted_experiment(filled, settings)}"
     wanted: str = request.param
     return wanted
 
