@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 
+from app.api.parameters import DeletedVariant, ModelName, VariantName
 from app.api.services import Provided, Services
 from app.errors import NotFound
 from app.intake.deposit import discard
@@ -13,6 +14,14 @@ from app.registry import Session, comparison, models, variants
 from app.registry.tables import Model, Variant
 
 routes = APIRouter(prefix="/models/{model}/variants", tags=["variants"])
+
+_BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", **_BYTES},
+    206: {"description": "The part of it that `Range` asks for.", **_BYTES},
+    304: {"description": "It is what `If-None-Match` says."},
+    416: {"description": "It has no such range."},
+}
 
 
 class FileView(BaseModel):
@@ -35,6 +44,14 @@ class VariantDetail(VariantView):
     options: dict[str, Any]
 
 
+class ReportView(BaseModel):
+    """The variant, and all that was measured of it; what `report` holds depends on the method."""
+
+    model: str
+    variant: VariantDetail
+    report: dict[str, Any]
+
+
 def _files(model: Model, variant: Variant) -> list[FileView]:
     url = f"/api/v1/models/{model.name}/variants/{variant.version}/artifact"
     files = [FileView(name=f"{model.name}-{variant.label}.onnx", digest=variant.digest, url=url)]
@@ -48,9 +65,16 @@ def _find(session: Session, model: str, variant: str) -> tuple[Model, Variant]:
     return found, variants.find(session, found, variant)
 
 
-@routes.get("", summary="Compare a model's variants")
-def index(model: str, services: Provided) -> list[VariantView]:
-    """One row a variant: size, accuracy, agreement with the original, latency, speedup."""
+@routes.get(
+    "",
+    operation_id="compare_variants",
+    summary="Compare a model's variants",
+    responses={404: {"description": "There is no such model."}},
+)
+def index(model: ModelName, services: Provided) -> list[VariantView]:
+    """One row a variant: size, accuracy, agreement with the original, latency, speedup. What the table of the dashboard
+    and of `octet compare` shows; figures are there once a job with a dataset has ended.
+    """
     with services.database.reading() as session:
         found = models.find(session, model)
         listed = variants.listed(session, found)
@@ -58,9 +82,14 @@ def index(model: str, services: Provided) -> list[VariantView]:
         return [VariantView(**row.model_dump(), files=_files(found, variant)) for row, variant in rows]
 
 
-@routes.get("/{variant}", summary="One variant")
-def show(model: str, variant: str, services: Provided) -> VariantDetail:
-    """By label, of the newest revision that has it, or by integer version."""
+@routes.get(
+    "/{variant}",
+    operation_id="get_variant",
+    summary="One variant",
+    responses={404: {"description": "There is no such model, or it has no such variant."}},
+)
+def show(model: ModelName, variant: VariantName, services: Provided) -> VariantDetail:
+    """Its row of the comparison, with the options that made it and links to its files."""
     with services.database.reading() as session:
         return _detail(session, *_find(session, model, variant))
 
@@ -72,12 +101,23 @@ def _detail(session: Session, model: Model, variant: Variant) -> VariantDetail:
 
 @routes.get(
     "/{variant}/report",
+    operation_id="get_report",
     summary="A variant's evaluation report",
     response_class=JSONResponse,
-    responses={200: {"content": {"text/html": {}}, "description": "JSON, or a page under `Accept: text/html`."}},
+    responses={
+        200: {
+            "model": ReportView,
+            "content": {"application/json": {}, "text/html": {"schema": {"type": "string"}}},
+            "description": "JSON, or a page that needs nothing but itself.",
+        },
+        404: {"description": "There is no such model or variant, or it was not evaluated yet."},
+    },
 )
-def report(model: str, variant: str, request: Request, services: Provided) -> Response:
-    """Everything that was measured, layer by layer, and what it takes to repeat it."""
+def report(model: ModelName, variant: VariantName, request: Request, services: Provided) -> Response:
+    """Everything that was measured, layer by layer, and what it takes to repeat it.
+
+    The media type chooses its form: under `text/html` it comes as a page to be looked at, else as JSON.
+    """
     with services.database.reading() as session:
         found, row = _find(session, model, variant)
         figures = row.evaluation
@@ -101,12 +141,13 @@ def _prefers_html(request: Request) -> bool:
 
 @routes.get(
     "/{variant}/artifact",
+    operation_id="download_variant",
     summary="Download a variant",
     response_class=FileResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}, 206: {}, 304: {}},
+    responses=_FILE | {404: {"description": "There is no such model, or it has no such variant."}},
 )
-def artifact(model: str, variant: str, request: Request, services: Provided) -> Response:
-    """The ONNX file; `ETag` is its sha256. Ranges are served."""
+def artifact(model: ModelName, variant: VariantName, request: Request, services: Provided) -> Response:
+    """The ONNX file, which any ONNX runtime runs. `ETag` is its sha256; ranges are served."""
     with services.database.reading() as session:
         found, row = _find(session, model, variant)
         file = _files(found, row)[0]
@@ -115,12 +156,17 @@ def artifact(model: str, variant: str, request: Request, services: Provided) -> 
 
 @routes.get(
     "/{variant}/artifact/data",
+    operation_id="download_variant_data",
     summary="Download a variant's external data",
     response_class=FileResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}, 206: {}, 304: {}},
+    responses=_FILE
+    | {404: {"description": "There is no such model or variant, or all that it has is in its ONNX file."}},
 )
-def artifact_data(model: str, variant: str, request: Request, services: Provided) -> Response:
-    """The weights of a variant too large for one file; to be kept beside it under the name it comes with."""
+def artifact_data(model: ModelName, variant: VariantName, request: Request, services: Provided) -> Response:
+    """The weights of a variant too large for one file (2 GB); to be kept beside it under the name it comes with.
+
+    Most variants have none, and answer 404: `files` of the variant says what there is.
+    """
     with services.database.reading() as session:
         found, row = _find(session, model, variant)
         files = _files(found, row)
@@ -140,18 +186,34 @@ def _download(services: Services, request: Request, file: FileView) -> Response:
     return FileResponse(path, media_type="application/octet-stream", filename=file.name, headers={"ETag": tag})
 
 
-@routes.put("/{variant}/override", summary="Let a rejected variant serve")
-def override(model: str, variant: str, services: Provided) -> VariantDetail:
-    """The verdict and its reasons stay; doing it twice, or to a variant that may serve anyway, changes nothing."""
+@routes.put(
+    "/{variant}/override",
+    operation_id="override_verdict",
+    summary="Let a rejected variant serve",
+    responses={404: {"description": "There is no such model, or it has no such variant."}},
+)
+def override(model: ModelName, variant: VariantName, services: Provided) -> VariantDetail:
+    """A variant that broke its job's budget of accuracy or speed answers nothing until somebody decides that it may.
+
+    The verdict and its reasons stay; doing it twice, or to a variant that may serve anyway, changes nothing.
+    """
     with services.database.writing() as session:
         found, row = _find(session, model, variant)
         variants.override(row)
         return _detail(session, found, row)
 
 
-@routes.delete("/{variant}/override", summary="Have the verdict hold again", responses={409: {}})
-def take_back_override(model: str, variant: str, services: Provided) -> VariantDetail:
-    """Refused for the default, and for one in an experiment that runs or is paused."""
+@routes.delete(
+    "/{variant}/override",
+    operation_id="take_back_override",
+    summary="Have the verdict hold again",
+    responses={
+        404: {"description": "There is no such model, or it has no such variant."},
+        409: {"description": "It is the default, or in an experiment that runs or is paused."},
+    },
+)
+def take_back_override(model: ModelName, variant: VariantName, services: Provided) -> VariantDetail:
+    """Takes an override back. Refused for the default, and for one in an experiment that runs or is paused."""
     with services.database.writing() as session:
         found = models.find(session, model, for_update=True)
         row = variants.find(session, found, variant)
@@ -159,9 +221,19 @@ def take_back_override(model: str, variant: str, services: Provided) -> VariantD
         return _detail(session, found, row)
 
 
-@routes.delete("/{variant}", status_code=204, summary="Delete a variant", responses={409: {}})
-def delete(model: str, variant: str, services: Provided) -> None:
-    """Refused for the default, for the original, and for one in an experiment that runs or is paused."""
+@routes.delete(
+    "/{variant}",
+    status_code=204,
+    operation_id="delete_variant",
+    summary="Delete a variant",
+    responses={
+        204: {"description": "It is gone."},
+        404: {"description": "There is no such model, or it has no such variant."},
+        409: {"description": "It is the default, the original, or in an experiment that runs or is paused."},
+    },
+)
+def delete(model: ModelName, variant: DeletedVariant, services: Provided) -> None:
+    """Its file goes too. Refused for the default, the original, and one in an experiment that runs or is paused."""
     with services.database.writing() as session:
         found = models.find(session, model, for_update=True)
         digests = variants.delete(session, found, variants.find(session, found, variant))
