@@ -10,6 +10,8 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api import samples
+
 _DESCRIPTION = """\
 Upload an ONNX model, get smaller and faster variants of it with measured reports, and serve any of them.
 
@@ -42,7 +44,7 @@ _TAGS = {
     "operations": "For those who run the server.",
 }
 
-_MANAGEMENT = "/api/v1/"
+_INFERENCE = "/v2"
 _UNREACHABLE = {
     "description": "The registry does not answer. The same request may succeed later.",
     "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
@@ -79,7 +81,7 @@ class DocumentedApi(FastAPI):
         for path, operation in _operations(document):
             for parameter in operation.get("parameters", []):
                 _prefill(parameter)
-            if path.startswith(_MANAGEMENT):
+            if not path.startswith(_INFERENCE):
                 _describe_errors(operation)
         components = document["components"]
         for kind, named in self._components.items():
@@ -87,6 +89,8 @@ class DocumentedApi(FastAPI):
         for unused in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(unused, None)
         components["schemas"]["Problem"] = Problem.model_json_schema()
+        for name, sample in samples.ANSWERS.items():
+            components["schemas"][name]["examples"] = [sample]
         return document
 
 

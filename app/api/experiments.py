@@ -249,6 +249,7 @@ def change(
     if_match: Annotated[
         str | None,
         Header(
+            alias="If-Match",
             description="The `ETag` of what is changed, so that no other change is lost, or `*`. It must be there.",
             openapi_examples={"any": {"summary": "Whatever it is now", "value": "*"}},
         ),

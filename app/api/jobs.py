@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import anyio
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
@@ -38,17 +39,7 @@ _NO_JOB = {"description": "There is no such job."}
 class JobRequest(BaseModel):
     """What to make. Options left out take the method's defaults."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"model": "resnet20", "method": "int8", "dataset": "cifar10", "options": {}},
-                {"model": "resnet20", "method": "mixed", "dataset": "cifar10", "options": {"max_accuracy_drop": 0.002}},
-                {"model": "resnet20", "method": "mixed", "options": {"point": "5f0c9a52e1d94f6b8a4c2b7d3e6f1a08"}},
-                {"model": "resnet20", "method": "evaluate", "dataset": "cifar10"},
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
     model: str
     method: str = Field(description=" · ".join(f"`{row.name}`: {row.summary}" for row in methods.OFFERED.values()))
@@ -60,6 +51,36 @@ class JobRequest(BaseModel):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Those of the method, which an unknown one is answered with."
     )
+
+
+_EXAMPLES: dict[str, Example] = {
+    "int8": {
+        "summary": "An INT8 variant, calibrated on a dataset",
+        "value": {"model": "resnet20", "method": "int8", "dataset": "cifar10", "variant": "my-int8"},
+    },
+    "mixed": {
+        "summary": "A search for what had better stay in FP32",
+        "value": {
+            "model": "resnet20",
+            "method": "mixed",
+            "dataset": "cifar10",
+            "options": {"max_accuracy_drop": 0.002, "max_seconds": 20},
+        },
+    },
+    "point": {
+        "summary": "A variant of what a search found",
+        "description": "`point` is an id of `GET /api/v1/models/{model}/points`.",
+        "value": {
+            "model": "resnet20",
+            "method": "mixed",
+            "options": {"point": "5f0c9a52e1d94f6b8a4c2b7d3e6f1a08"},
+        },
+    },
+    "evaluate": {
+        "summary": "No variant: the upload is measured as it is",
+        "value": {"model": "resnet20", "method": "evaluate", "dataset": "cifar10"},
+    },
+}
 
 
 class JobView(BaseModel):
@@ -149,7 +170,7 @@ def submit(
     },
 )
 def create(
-    wanted: JobRequest,
+    wanted: Annotated[JobRequest, Body(openapi_examples=_EXAMPLES)],
     response: Response,
     services: Provided,
     idempotency_key: IdempotencyKey = None,

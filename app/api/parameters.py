@@ -38,6 +38,7 @@ ExperimentId = Annotated[
 IdempotencyKey = Annotated[
     str | None,
     Header(
+        alias="Idempotency-Key",
         min_length=1,
         max_length=255,
         description="Any text, new for each thing that you want done. A request that is sent again with the same key"
@@ -46,5 +47,8 @@ IdempotencyKey = Annotated[
 ]
 LastEventId = Annotated[
     str | None,
-    Header(description="Go on after this event: its `id`. Default: from the first on. Browsers send it by themselves."),
+    Header(
+        alias="Last-Event-ID",
+        description="Go on after this event: its `id`. Default: from the first on. Browsers send it by themselves.",
+    ),
 ]
