@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # `make test EXTRAS=test,qat` tests training too, which takes torch.
 EXTRAS := test
 
-.PHONY: demo test lint bench bench-methods bench-serving bench-loading protocol clean
+.PHONY: demo test lint bench bench-methods bench-serving bench-loading protocol vendor clean
 
 demo: $(VENV)/installed
 	$(BIN)/octet demo $(ARGS)
@@ -42,6 +42,17 @@ PROTOCOL := app/inference/grpc
 protocol: $(VENV)/installed-test
 	$(BIN)/python -m grpc_tools.protoc --proto_path=$(PROTOCOL) \
 		--descriptor_set_out=$(PROTOCOL)/open_inference.binpb open_inference.proto
+
+# After a change of package.json: what browsers are sent, and its licences. Installing Octet needs no npm.
+VENDOR := app/web/vendor
+VENDORED := app/web/static/vendor
+vendor:
+	npm ci --prefix $(VENDOR) --ignore-scripts --no-audit --no-fund
+	rm -rf $(VENDORED) && mkdir -p $(VENDORED)/htmx $(VENDORED)/htmx-ext-sse $(VENDORED)/uplot
+	cd $(VENDOR)/node_modules && cp htmx.org/dist/htmx.min.js htmx.org/LICENSE $(CURDIR)/$(VENDORED)/htmx
+	cd $(VENDOR)/node_modules && cp htmx-ext-sse/dist/sse.min.js htmx-ext-sse/LICENSE $(CURDIR)/$(VENDORED)/htmx-ext-sse
+	cd $(VENDOR)/node_modules && cp uplot/dist/uPlot.iife.min.js uplot/dist/uPlot.min.css uplot/LICENSE $(CURDIR)/$(VENDORED)/uplot
+	rm -rf $(VENDOR)/node_modules
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \

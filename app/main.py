@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
-from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from app import __version__, web
@@ -44,6 +43,7 @@ from app.serving.threads import lower_priority
 from app.settings import Settings
 from app.tracing import Tracing
 from app.web import pages, swagger
+from app.web.answers import Assets
 from app.web.report import render_report
 
 #: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
@@ -172,4 +172,4 @@ def _mount(app: FastAPI, inference: Endpoints) -> None:
     app.include_router(operations.routes)
     app.include_router(pages.routes)
     app.include_router(swagger.routes)
-    app.mount("/static", StaticFiles(directory=Path(web.__file__).parent / "static"), name="static")
+    app.mount("/static", Assets(directory=Path(web.__file__).parent / "static"), name="static")

@@ -2,6 +2,9 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from app.registry.names import PATTERN
+from app.web import charts, formats
+
 environment = Environment(
     loader=PackageLoader("app.web", "templates"),
     autoescape=True,
@@ -25,4 +28,7 @@ def megabytes(value: int) -> str:
     return f"{value / 1e6:.2f} MB"
 
 
-environment.filters |= {"percent": percent, "number": number, "megabytes": megabytes}
+environment.filters |= {"percent": percent, "number": number, "megabytes": megabytes, **formats.FILTERS}
+environment.filters["chart_json"] = charts.as_json
+# As `pattern` of a field has it: the whole value, and a hyphen in brackets only with a backslash.
+environment.globals["name_pattern"] = PATTERN.strip("^$").replace("_-]", r"_\-]")

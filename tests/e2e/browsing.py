@@ -1,0 +1,102 @@
+"""Pages in a real browser that reaches nothing but the gateway: as people see them, and as axe does."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Route
+
+from tests.conftest import missing
+
+DESKTOP, PHONE = 1280, 390
+Scheme = Literal["light", "dark"]
+
+
+def launched(playwright: Playwright) -> Browser:
+    """A headless Chromium of the system."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        missing("Chromium")
+    return playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+
+
+def artifacts(fallback: Path) -> Path:
+    """Where screenshots are kept: the folder that `OCTET_TEST_ARTIFACTS` names, or `fallback`."""
+    folder = Path(os.environ.get("OCTET_TEST_ARTIFACTS") or fallback)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class Window:
+    """One browser window on the service at `url`. `complaints` are errors of scripts, and what the policy refused."""
+
+    def __init__(
+        self, browser: Browser, url: str, shots: Path, *, width: int = DESKTOP, scheme: Scheme = "light"
+    ) -> None:
+        self._shots = shots
+        self._context = browser.new_context(
+            base_url=url, viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        self.page: Page = self._context.new_page()
+        self.beyond: list[str] = []
+        self.complaints: list[str] = []
+        self._url = url
+        self.page.route("**/*", self._only_the_gateway)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._heard)
+
+    def open(self, path: str) -> Page:
+        self.page.goto(path)
+        return self.page
+
+    def resize(self, width: int) -> None:
+        self.page.set_viewport_size({"width": width, "height": 900})
+
+    def scheme(self, scheme: Scheme) -> None:
+        self.page.emulate_media(color_scheme=scheme)
+
+    def shoot(self, name: str) -> Path:
+        """The whole page as `name`.png among the artifacts."""
+        path = self._shots / f"{name}.png"
+        self.page.screenshot(path=path, full_page=True)
+        return path
+
+    def shoot_all(self, name: str) -> None:
+        """At the width of a desktop and of a phone, light and dark."""
+        for width, size in ((DESKTOP, "desktop"), (PHONE, "phone")):
+            for scheme in ("light", "dark"):
+                self.resize(width)
+                self.scheme(scheme)
+                self.page.wait_for_timeout(150)
+                self.shoot(f"{name}-{size}-{scheme}")
+
+    def faults(self) -> list[str]:
+        """What axe finds serious or critical, a line each."""
+        found = Axe().run(self.page).response["violations"]
+        return [
+            f"{each['id']}: {each['help']}: {[node['html'][:200] for node in each['nodes']]}"
+            for each in found
+            if each["impact"] in {"serious", "critical"}
+        ]
+
+    def sideways_pixels(self) -> int:
+        """How much wider than the window the page is."""
+        width: int = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        return width
+
+    def close(self) -> None:
+        self._context.close()
+
+    def _only_the_gateway(self, route: Route) -> None:
+        if route.request.url.startswith((self._url, "data:", "blob:")):
+            route.continue_()
+        else:
+            self.beyond.append(route.request.url)
+            route.abort()
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # What the API refuses is a line of the console too, and a part of some tests.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.complaints.append(message.text)
