@@ -45,6 +45,7 @@ _TAGS = {
 }
 
 _INFERENCE = "/v2"
+_FORM = "multipart/form-data"
 _UNREACHABLE = {
     "description": "The registry does not answer. The same request may succeed later.",
     "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
@@ -112,6 +113,8 @@ def _describe_errors(operation: dict[str, Any]) -> None:
         del answers["422"]
         if _may_be_invalid(operation):
             answers["422"] = {"description": "A value in the request is wrong; `field` says which."}
+    if _FORM in operation.get("requestBody", {}).get("content", {}):
+        answers.setdefault("400", {"description": "The body is not a form that can be read."})
     answers.setdefault("503", dict(_UNREACHABLE))
     for status in sorted(status for status in answers if status >= "400"):
         answer = answers[status] = answers.pop(status)
