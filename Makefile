@@ -48,9 +48,10 @@ VENDOR := app/web/vendor
 VENDORED := app/web/static/vendor
 vendor:
 	npm ci --prefix $(VENDOR) --ignore-scripts --no-audit --no-fund
-	rm -rf $(VENDORED) && mkdir -p $(VENDORED)/htmx $(VENDORED)/htmx-ext-sse $(VENDORED)/uplot
+	rm -rf $(VENDORED) && cd $(dir $(VENDORED)) && mkdir -p $(addprefix vendor/,htmx htmx-ext-sse swagger-ui uplot)
 	cd $(VENDOR)/node_modules && cp htmx.org/dist/htmx.min.js htmx.org/LICENSE $(CURDIR)/$(VENDORED)/htmx
 	cd $(VENDOR)/node_modules && cp htmx-ext-sse/dist/sse.min.js htmx-ext-sse/LICENSE $(CURDIR)/$(VENDORED)/htmx-ext-sse
+	cd $(VENDOR)/node_modules/swagger-ui-dist && cp swagger-ui-bundle.js swagger-ui.css LICENSE NOTICE $(CURDIR)/$(VENDORED)/swagger-ui
 	cd $(VENDOR)/node_modules && cp uplot/dist/uPlot.iife.min.js uplot/dist/uPlot.min.css uplot/LICENSE $(CURDIR)/$(VENDORED)/uplot
 	rm -rf $(VENDOR)/node_modules
 

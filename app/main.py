@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from app import __version__, web
 from app.api import datasets, experiments, jobs, models, operations, outcomes, points, problems, uploads, variants
+from app.api.document import DocumentedApi
 from app.api.services import Services
 from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
@@ -20,7 +21,7 @@ from app.experiments.recorder import Recorder
 from app.experiments.retention import Retention
 from app.experiments.shadow import Shadows
 from app.front import Front
-from app.inference import metrics, rest
+from app.inference import documentation, metrics, rest
 from app.inference.core import Core
 from app.inference.dataplane import DataPlane
 from app.inference.endpoints import Endpoints, Limits
@@ -42,19 +43,13 @@ from app.serving.statistics import Statistics
 from app.serving.threads import lower_priority
 from app.settings import Settings
 from app.tracing import Tracing
-from app.web import pages
+from app.web import pages, swagger
 from app.web.answers import Assets
 from app.web.report import render_report
 from app.web.traffic import Traffic
 
 #: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
 _CONTROL_THREADS = 4
-
-_DESCRIPTION = """\
-Upload an ONNX model, get quantized variants with measured reports, serve any of them.
-
-Management is under `/api/v1`, inference under `/v2` (Open Inference Protocol).
-"""
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -128,10 +123,10 @@ def create_app(settings: Settings) -> ASGIApp:
         if tracing is not None:
             tracing.close()
 
-    app = FastAPI(
+    app = DocumentedApi(
+        components=documentation.COMPONENTS,
         title="Octet",
         version=__version__,
-        description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
         docs_url=None,
@@ -183,4 +178,5 @@ def _mount(app: FastAPI, inference: Endpoints) -> None:
     app.include_router(management)
     app.include_router(operations.routes)
     app.include_router(pages.routes)
+    app.include_router(swagger.routes)
     app.mount("/static", Assets(directory=Path(web.__file__).parent / "static"), name="static")

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Response, UploadFile
 from pydantic import BaseModel
 
+from app.api.parameters import DatasetName, DeletedDataset
 from app.api.services import Provided
 from app.api.uploads import received
 from app.intake.artifacts import CheckedDataset, Limits
@@ -55,8 +56,15 @@ class DatasetView(BaseModel):
 @routes.post(
     "",
     status_code=201,
+    operation_id="upload_dataset",
     summary="Upload a dataset",
-    responses={200: {"model": DatasetView, "description": "This content was uploaded before under this name."}},
+    responses={
+        200: {"model": DatasetView, "description": "This content was uploaded before under this name."},
+        201: {"description": "A new dataset."},
+        409: {"description": "Another dataset has this name."},
+        413: {"description": "The file is larger than `OCTET_MAX_UPLOAD_BYTES`, or unpacks to more than is allowed."},
+        507: {"description": "The disk that holds uploads is full."},
+    },
 )
 def create(
     response: Response,
@@ -70,10 +78,18 @@ def create(
     ],
     name: Annotated[str, Form(description="The dataset's name.", examples=["my-samples"])],
     preprocess: Annotated[
-        str, Form(description="JSON: how images or columns become arrays; see the documentation.")
+        str,
+        Form(
+            description="JSON: how images or columns become arrays, such as"
+            ' `{"mean": [0.49, 0.48, 0.45], "std": [0.25, 0.24, 0.26]}`. Empty: as they are.'
+        ),
     ] = "",
 ) -> DatasetView:
-    """Checks the samples and keeps them for calibration and evaluation."""
+    """Choose a file of samples: what the model will be asked, with the right answers if they are known.
+
+    Half of them at most calibrate quantized variants, the others judge them; 200 are enough to begin with. Jobs then
+    name the dataset by its `name`.
+    """
     checked_name("name", name)
     limits = Limits(services.settings.inspection_seconds, services.settings.max_unpacked_bytes)
     with received(file, services.settings.scratch_folder) as (source, folder):
@@ -97,20 +113,37 @@ def _new_dataset(checked: CheckedDataset) -> datasets.NewDataset:
     )
 
 
-@routes.get("", summary="All datasets")
+@routes.get("", operation_id="list_datasets", summary="All datasets")
 def index(services: Provided) -> list[DatasetView]:
+    """With their arrays, and whether they hold labels."""
     with services.database.reading() as session:
         return [DatasetView.of(dataset) for dataset in datasets.listed(session)]
 
 
-@routes.get("/{dataset}", summary="One dataset")
-def show(dataset: str, services: Provided) -> DatasetView:
+@routes.get(
+    "/{dataset}",
+    operation_id="get_dataset",
+    summary="One dataset",
+    responses={404: {"description": "There is no such dataset."}},
+)
+def show(dataset: DatasetName, services: Provided) -> DatasetView:
+    """Its arrays, which fit a model when they have the names and shapes of its inputs, and names of its classes."""
     with services.database.reading() as session:
         return DatasetView.of(datasets.find(session, dataset))
 
 
-@routes.delete("/{dataset}", status_code=204, summary="Delete a dataset", responses={409: {}})
-def delete(dataset: str, services: Provided) -> None:
+@routes.delete(
+    "/{dataset}",
+    status_code=204,
+    operation_id="delete_dataset",
+    summary="Delete a dataset",
+    responses={
+        204: {"description": "It is gone."},
+        404: {"description": "There is no such dataset."},
+        409: {"description": "A job that needs it has not ended."},
+    },
+)
+def delete(dataset: DeletedDataset, services: Provided) -> None:
     """Variants made with it stay. Refused while a job that needs it has not ended."""
     with services.database.writing() as session:
         digest = datasets.delete(session, dataset)

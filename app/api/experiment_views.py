@@ -38,36 +38,36 @@ class ArmRequest(Strict):
 
     variant: str
     weight: float
-    control: bool = False
+    control: bool = Field(default=False, description="The one that the others are compared with.")
 
 
 class ShadowRequest(Strict):
     """A variant that answers a sample of the requests once more, after the user was answered."""
 
     variant: str
-    sample: float
+    sample: float = Field(description="The part of the requests, 0 to 1.")
 
 
 class RampRequest(Strict):
     """Coverage grows by steps, each held for so long and until so many units have come since."""
 
-    steps: list[float] = Field(min_length=1, max_length=100)
-    hold_s: float = Field(default=300, ge=0)
-    min_units: int = Field(default=0, ge=0, le=2**31 - 1)
+    steps: list[float] = Field(min_length=1, max_length=100, examples=[[0.01, 0.1, 0.5, 1.0]])
+    hold_s: float = Field(default=300, ge=0, description="Seconds at least between steps.")
+    min_units: int = Field(default=0, ge=0, le=2**31 - 1, description="Units at least between steps.")
 
 
 class GuardrailRequest(Strict):
     """What an arm may not do worse than the control, and by how much: the one limit that belongs to the metric."""
 
     metric: str = _METRIC
-    margin_abs: float | None = None
-    margin_rel: float | None = None
-    max: float | None = None
-    lower_is_better: bool = False
+    margin_abs: float | None = Field(default=None, description="For `error_rate` and outcomes: 0.002 is 0.2 points.")
+    margin_rel: float | None = Field(default=None, description="For latencies: 0.1 is 10% slower.")
+    max: float | None = Field(default=None, description="For `disagreement`: the part of the answers that may differ.")
+    lower_is_better: bool = Field(default=False, description="Of outcomes, such as returns or complaints.")
 
 
 class AnalysisRequest(Strict):
-    alpha: float = Field(default=0.05, gt=0, le=0.5)
+    alpha: float = Field(default=0.05, gt=0, le=0.5, description="How often intervals may be wrong.")
 
 
 class ExperimentRequest(Strict):
@@ -114,16 +114,26 @@ class ExperimentRequest(Strict):
 class ChangeRequest(Strict):
     """Other weights, by variant, or another coverage. Weights move units from one arm to another; coverage does not."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"coverage": 0.5}, {"weights": {"original": 20, "int8": 80}}]}
+    )
+
     weights: dict[str, float] | None = None
-    coverage: float | None = None
+    coverage: float | None = Field(default=None, description="The part of all units that takes part, 0 to 1.")
 
 
 class StopRequest(Strict):
+    """Why, for the timeline."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "seen enough"}]})
+
     reason: str | None = Field(default=None, max_length=1000)
 
 
 class RollbackRequest(Strict):
     """The arm that gets no more units. Default: each but the control."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"variant": "int8", "reason": "asked for"}]})
 
     variant: str | None = None
     reason: str = Field(default="asked for", max_length=1000)
@@ -131,6 +141,8 @@ class RollbackRequest(Strict):
 
 class PromoteRequest(Strict):
     """The arm that becomes the model's default."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"variant": "int8"}]})
 
     variant: str
 

@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Header, Query, Response
@@ -25,6 +25,7 @@ from app.api.experiment_views import (
     RollbackRequest,
     StopRequest,
 )
+from app.api.parameters import ExperimentId, IdempotencyKey, LastEventId, ModelName
 from app.api.services import Provided, Services
 from app.errors import Invalid, PreconditionRequired
 from app.experiments.definition import guardrails_of, samples_of, split_of
@@ -37,28 +38,43 @@ routes = APIRouter(prefix="/models/{model}/experiments", tags=["experiments"])
 
 _POLL_SECONDS = 0.2
 
-IdempotencyKey = Annotated[
-    str | None, Header(min_length=1, max_length=255, description="The same key again changes nothing.")
-]
+_NOT_FOUND = {"description": "There is no such model, or it has no such experiment."}
+_FINAL = {"description": "The experiment has ended, or its state does not allow it."}
+_CHANGED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The experiment as it stands now."},
+    404: _NOT_FOUND,
+    409: _FINAL,
+}
+_EVENT = (
+    "id: 3\nevent: started\n"
+    'data: {"id": 3, "kind": "started", "at": "2026-01-31T12:00:00Z", "detail": {"by": "request"}}\n\n'
+)
 
 
 @routes.post(
     "",
     status_code=201,
+    operation_id="create_experiment",
     summary="Set up an experiment",
-    responses={200: {"model": ExperimentView, "description": "A dry run: what would be."}, 409: {}},
+    responses={
+        200: {"model": ExperimentView, "description": "A dry run: what would be."},
+        201: {"description": "A draft."},
+        404: {"description": "There is no such model, or it has no such variant."},
+        409: {"description": "A variant was rejected, and does not serve."},
+    },
 )
 def create(
-    model: str,
+    model: ModelName,
     wanted: ExperimentRequest,
     response: Response,
     services: Provided,
     idempotency_key: IdempotencyKey = None,
 ) -> ExperimentView:
-    """Makes a draft, which changes nothing that is served until it is started.
+    """Splits a model's traffic between variants, to see which is better for those who use it. This makes a draft, which
+    changes nothing that is served until `POST …/{experiment_id}/start`, with the `id` of the answer.
 
-    All variants are of one revision, and may serve. The same `Idempotency-Key` again gives the same experiment, as it
-    stands.
+    All variants are of one revision, and may serve. One is the control, which the others are compared with. The same
+    `Idempotency-Key` again gives the same experiment, as it stands.
     """
     new = _checked(wanted)
     key = _key(idempotency_key, "create", model, wanted)
@@ -120,16 +136,29 @@ def _check_values(experiment: Experiment) -> None:
         )
 
 
-@routes.get("", summary="A model's experiments, the newest first")
-def index(model: str, services: Provided) -> list[ExperimentView]:
+@routes.get(
+    "",
+    operation_id="list_experiments",
+    summary="A model's experiments, the newest first",
+    responses={404: {"description": "There is no such model."}},
+)
+def index(model: ModelName, services: Provided) -> list[ExperimentView]:
     """Without results, which each has at its own address."""
     with services.database.reading() as session:
         return [ExperimentView.of(each) for each in experiments.listed(session, models.find(session, model))]
 
 
-@routes.get("/{experiment_id}", summary="An experiment and its results")
-def show(model: str, experiment_id: str, response: Response, services: Provided) -> ExperimentResults:
-    """Intervals hold at all times: looking often misleads nobody. `ETag` is of the definition, not of the results."""
+@routes.get(
+    "/{experiment_id}",
+    operation_id="get_experiment",
+    summary="An experiment and its results",
+    responses={404: _NOT_FOUND},
+)
+def show(model: ModelName, experiment_id: ExperimentId, response: Response, services: Provided) -> ExperimentResults:
+    """What was counted of each arm, how it compares with the control, and a verdict in words.
+
+    Intervals hold at all times: looking often misleads nobody. `ETag` is of the definition, not of the results.
+    """
     # scipy comes with it, which nobody else needs.
     from app.experiments.results import results
 
@@ -140,8 +169,13 @@ def show(model: str, experiment_id: str, response: Response, services: Provided)
         return ExperimentResults(**view.model_dump(), results=Results(**results(session, experiment)))
 
 
-@routes.get("/{experiment_id}/timeline", summary="What happened to an experiment")
-def timeline(model: str, experiment_id: str, services: Provided) -> list[EventView]:
+@routes.get(
+    "/{experiment_id}/timeline",
+    operation_id="get_experiment_timeline",
+    summary="What happened to an experiment",
+    responses={404: _NOT_FOUND},
+)
+def timeline(model: ModelName, experiment_id: ExperimentId, services: Provided) -> list[EventView]:
     """In order: who changed what, and why where that is known."""
     with services.database.reading() as session:
         experiment = _find(session, model, experiment_id)
@@ -150,26 +184,49 @@ def timeline(model: str, experiment_id: str, services: Provided) -> list[EventVi
 
 @routes.get(
     "/{experiment_id}/events",
+    operation_id="follow_experiment",
     summary="What happens to an experiment, as it happens",
     response_class=EventSourceResponse,
-    responses={200: {"content": {"text/event-stream": {}}, "description": "One event a change."}},
+    responses={
+        200: {
+            "description": "One event a change, as in the timeline.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}},
+        },
+        404: _NOT_FOUND,
+        422: {"description": "`Last-Event-ID` is not the id of an event."},
+    },
 )
 async def events(
-    model: str,
-    experiment_id: str,
+    model: ModelName,
+    experiment_id: ExperimentId,
     services: Provided,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: LastEventId = None,
 ) -> EventSourceResponse:
-    """Ends with the experiment. A client that was cut off goes on after the `Last-Event-ID` it sends."""
+    """Server-sent events (`text/event-stream`), which browsers read with `EventSource`, and `curl -N` prints.
+
+    It ends with the experiment, which may take days: this page shows the answer only then. A client that was cut off
+    goes on after the `Last-Event-ID` it sends.
+    """
     if last_event_id is not None and not (last_event_id.isascii() and last_event_id.isdigit()):
         raise Invalid("Last-Event-ID must be the id of an event", field="Last-Event-ID")
     await run_in_threadpool(_check_exists, services, model, experiment_id)
     return EventSourceResponse(_stream(services, experiment_id, min(int(last_event_id or 0), 2**31 - 1)))
 
 
-@routes.get("/{experiment_id}/assign", summary="Which arm a unit gets")
+@routes.get(
+    "/{experiment_id}/assign",
+    operation_id="assign_unit",
+    summary="Which arm a unit gets",
+    responses={404: _NOT_FOUND},
+)
 def assign(
-    model: str, experiment_id: str, unit: Annotated[str, Query(min_length=1, max_length=1000)], services: Provided
+    model: ModelName,
+    experiment_id: ExperimentId,
+    unit: Annotated[
+        str,
+        Query(min_length=1, max_length=1000, description="A user, a session: what is assigned.", examples=["user-7"]),
+    ],
+    services: Provided,
 ) -> AssignmentView:
     """Follows from the seed, the weights and the coverage alone; asking counts for nothing."""
     with services.database.reading() as session:
@@ -187,22 +244,32 @@ def assign(
 
 @routes.patch(
     "/{experiment_id}",
+    operation_id="change_experiment",
     summary="Change weights or coverage",
-    responses={
-        409: {},
-        412: {"description": "It was changed meanwhile."},
+    responses=_CHANGED
+    | {
+        412: {"description": "It was changed meanwhile: read it again, and decide anew."},
         428: {"description": "`If-Match` is missing."},
     },
 )
 def change(
-    model: str,
-    experiment_id: str,
+    model: ModelName,
+    experiment_id: ExperimentId,
     wanted: ChangeRequest,
     response: Response,
     services: Provided,
-    if_match: Annotated[str | None, Header(description="The `ETag` of what is changed, or `*`.")] = None,
+    if_match: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            description="The `ETag` of what is changed, so that no other change is lost, or `*`. It must be there.",
+            openapi_examples={"any": {"summary": "Whatever it is now", "value": "*"}},
+        ),
+    ] = None,
 ) -> ExperimentView:
-    """More coverage moves no unit that takes part; other weights do, after which the sample ratio says nothing."""
+    """Of an experiment that has not ended. More coverage moves no unit that takes part; other weights do, after which
+    the sample ratio says nothing.
+    """
     if if_match is None:
         raise PreconditionRequired(
             "changes need `If-Match`: the ETag that the experiment was answered with, or `*`", field="If-Match"
@@ -218,11 +285,23 @@ def change(
         return _answer(experiment, response)
 
 
-@routes.post("/{experiment_id}/start", summary="Start an experiment, or go on with it", responses={409: {}})
+@routes.post(
+    "/{experiment_id}/start",
+    operation_id="start_experiment",
+    summary="Start an experiment, or go on with it",
+    responses=_CHANGED,
+)
 def start(
-    model: str, experiment_id: str, response: Response, services: Provided, idempotency_key: IdempotencyKey = None
+    model: ModelName,
+    experiment_id: ExperimentId,
+    response: Response,
+    services: Provided,
+    idempotency_key: IdempotencyKey = None,
 ) -> ExperimentView:
-    """From now on, requests that name no variant are split. Its variants are loaded first, so that none waits."""
+    """From now on, requests that name no variant are split. Its variants are loaded first, so that none waits.
+
+    Refused while another experiment of the model runs or is paused.
+    """
     with services.database.reading() as session:
         experiment = _find(session, model, experiment_id)
         over = experiment.state in experiments.FINAL
@@ -232,26 +311,40 @@ def start(
     return _act(services, response, lambda session: experiments.start(session, experiment_id, key=key))
 
 
-@routes.post("/{experiment_id}/pause", summary="Pause an experiment", responses={409: {}})
+@routes.post(
+    "/{experiment_id}/pause",
+    operation_id="pause_experiment",
+    summary="Pause an experiment",
+    responses=_CHANGED,
+)
 def pause(
-    model: str, experiment_id: str, response: Response, services: Provided, idempotency_key: IdempotencyKey = None
+    model: ModelName,
+    experiment_id: ExperimentId,
+    response: Response,
+    services: Provided,
+    idempotency_key: IdempotencyKey = None,
 ) -> ExperimentView:
-    """The default answers all until it is started again; what was counted stays."""
+    """The default answers all requests until it is started again; what was counted stays."""
     _check_exists(services, model, experiment_id)
     key = _key(idempotency_key, "pause", experiment_id)
     return _act(services, response, lambda session: experiments.pause(session, experiment_id, key=key))
 
 
-@routes.post("/{experiment_id}/stop", summary="End an experiment", responses={409: {}})
+@routes.post(
+    "/{experiment_id}/stop",
+    operation_id="stop_experiment",
+    summary="End an experiment",
+    responses=_CHANGED,
+)
 def stop(
-    model: str,
-    experiment_id: str,
+    model: ModelName,
+    experiment_id: ExperimentId,
     response: Response,
     services: Provided,
     wanted: StopRequest | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> ExperimentView:
-    """The default answers all. Outcomes may still be reported, and an arm be promoted."""
+    """Without a winner: the default answers all. Outcomes may still be reported, and an arm be promoted."""
     _check_exists(services, model, experiment_id)
     asked = wanted or StopRequest()
     key = _key(idempotency_key, "stop", experiment_id, asked)
@@ -260,10 +353,15 @@ def stop(
     )
 
 
-@routes.post("/{experiment_id}/rollback", summary="Take the units of an arm away", responses={409: {}})
+@routes.post(
+    "/{experiment_id}/rollback",
+    operation_id="rollback_experiment",
+    summary="Take the units of an arm away",
+    responses=_CHANGED,
+)
 def rollback(
-    model: str,
-    experiment_id: str,
+    model: ModelName,
+    experiment_id: ExperimentId,
     response: Response,
     services: Provided,
     wanted: RollbackRequest | None = None,
@@ -280,10 +378,15 @@ def rollback(
     )
 
 
-@routes.post("/{experiment_id}/promote", summary="Make an arm the default", responses={409: {}})
+@routes.post(
+    "/{experiment_id}/promote",
+    operation_id="promote_experiment",
+    summary="Make an arm the default",
+    responses=_CHANGED,
+)
 def promote(
-    model: str,
-    experiment_id: str,
+    model: ModelName,
+    experiment_id: ExperimentId,
     wanted: PromoteRequest,
     response: Response,
     services: Provided,

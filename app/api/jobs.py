@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import anyio
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from app.api.parameters import IdempotencyKey, JobId, LastEventId
 from app.api.services import Provided, Services
 from app.engines import TensorSpec
 from app.errors import Invalid
@@ -25,21 +27,19 @@ routes = APIRouter(prefix="/jobs", tags=["jobs"])
 
 _POLL_SECONDS = 0.2
 
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+_EVENT = (
+    "id: 7\nevent: running\n"
+    'data: {"id": "bfb10c699fa94d5f88ec9d83f19d0834", "state": "running", "stage": "calibrating", "progress": 0.2,'
+    ' "detail": null, "attempts": 1, "error": null, "at": "2026-01-31T12:00:00+00:00"}\n\n'
+)
+_NO_JOB = {"description": "There is no such job."}
+
 
 class JobRequest(BaseModel):
     """What to make. Options left out take the method's defaults."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"model": "resnet20", "method": "int8", "dataset": "cifar10", "options": {}},
-                {"model": "resnet20", "method": "mixed", "dataset": "cifar10", "options": {"max_accuracy_drop": 0.002}},
-                {"model": "resnet20", "method": "mixed", "options": {"point": "5f0c9a52e1d94f6b8a4c2b7d3e6f1a08"}},
-                {"model": "resnet20", "method": "evaluate", "dataset": "cifar10"},
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
     model: str
     method: str = Field(description=" · ".join(f"`{row.name}`: {row.summary}" for row in methods.OFFERED.values()))
@@ -53,6 +53,36 @@ class JobRequest(BaseModel):
     )
 
 
+_EXAMPLES: dict[str, Example] = {
+    "int8": {
+        "summary": "An INT8 variant, calibrated on a dataset",
+        "value": {"model": "resnet20", "method": "int8", "dataset": "cifar10", "variant": "my-int8"},
+    },
+    "mixed": {
+        "summary": "A search for what had better stay in FP32",
+        "value": {
+            "model": "resnet20",
+            "method": "mixed",
+            "dataset": "cifar10",
+            "options": {"max_accuracy_drop": 0.002, "max_seconds": 20},
+        },
+    },
+    "point": {
+        "summary": "A variant of what a search found",
+        "description": "`point` is an id of `GET /api/v1/models/{model}/points`.",
+        "value": {
+            "model": "resnet20",
+            "method": "mixed",
+            "options": {"point": "5f0c9a52e1d94f6b8a4c2b7d3e6f1a08"},
+        },
+    },
+    "evaluate": {
+        "summary": "No variant: the upload is measured as it is",
+        "value": {"model": "resnet20", "method": "evaluate", "dataset": "cifar10"},
+    },
+}
+
+
 class JobView(BaseModel):
     """A job as it stands."""
 
@@ -64,7 +94,7 @@ class JobView(BaseModel):
     method: str
     options: dict[str, Any]
     dataset: str | None
-    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    state: State
     stage: str
     progress: float = Field(ge=0, le=1)
     detail: dict[str, Any] | None = Field(
@@ -128,17 +158,28 @@ def submit(
     )
 
 
-@routes.post("", status_code=202, summary="Quantize or evaluate a model", responses={409: {}})
+@routes.post(
+    "",
+    status_code=202,
+    operation_id="submit_job",
+    summary="Quantize or evaluate a model",
+    responses={
+        202: {"description": "The job is queued."},
+        404: {"description": "There is no such model, revision, dataset or point."},
+        409: {"description": "The model has a variant of this label, or is quantized already."},
+    },
+)
 def create(
-    wanted: JobRequest,
+    wanted: Annotated[JobRequest, Body(openapi_examples=_EXAMPLES)],
     response: Response,
     services: Provided,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
-    """Queues a job that makes one variant, or measures the original.
+    """Queues a job that makes one variant, or measures the original; a worker takes it as soon as one is free.
 
-    The same `Idempotency-Key` again gives the same job. Of an upload that is quantized already, methods that start
-    from FP32 make nothing (409).
+    The answer's `id` is for `GET /api/v1/jobs/{job_id}`, which says how far it is. When its state is `succeeded`, the
+    variant is served under its label and in the comparison. A label is given once: to make another variant by the same
+    method, choose another label.
     """
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
     method = methods.find(wanted.method)
@@ -180,25 +221,42 @@ def _with_point(session: Session, revision: Revision, method: methods.Method, wa
     )
 
 
-@routes.get("", summary="Jobs, the newest first")
+@routes.get(
+    "",
+    operation_id="list_jobs",
+    summary="Jobs, the newest first",
+    responses={404: {"description": "There is no such model."}},
+)
 def index(
     services: Provided,
-    model: str | None = None,
-    state: Literal["queued", "running", "succeeded", "failed", "cancelled"] | None = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    model: Annotated[str | None, Query(description="Only of this model.", examples=["resnet20"])] = None,
+    state: Annotated[State | None, Query(description="Only in this state.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="So many at most.")] = 200,
 ) -> list[JobView]:
+    """What is waiting, what is being made and what was, with errors of those that failed."""
     with services.database.reading() as session:
         return [JobView.of(job) for job in jobs.listed(session, model=model, state=state, limit=limit)]
 
 
-@routes.get("/{job_id}", summary="One job")
-def show(job_id: str, services: Provided) -> JobView:
+@routes.get("/{job_id}", operation_id="get_job", summary="One job", responses={404: _NO_JOB})
+def show(job_id: JobId, services: Provided) -> JobView:
+    """Its state, what it is at (`stage`, `detail`), and how far it is (`progress`, 0 to 1)."""
     with services.database.reading() as session:
         return JobView.of(jobs.find(session, job_id))
 
 
-@routes.delete("/{job_id}", status_code=202, summary="Cancel a job")
-def cancel(job_id: str, services: Provided) -> JobView:
+@routes.delete(
+    "/{job_id}",
+    status_code=202,
+    operation_id="cancel_job",
+    summary="Cancel a job",
+    responses={
+        202: {"description": "It was cancelled, or will be."},
+        404: _NO_JOB,
+        409: {"description": "The job has ended; only a queued or running job can be cancelled."},
+    },
+)
+def cancel(job_id: JobId, services: Provided) -> JobView:
     """Ends a queued job at once and a running one within seconds."""
     with services.database.writing() as session:
         jobs.request_cancel(session, job_id)
@@ -210,17 +268,29 @@ def cancel(job_id: str, services: Provided) -> JobView:
 
 @routes.get(
     "/{job_id}/events",
+    operation_id="follow_job",
     summary="A job's changes, as they happen",
     response_class=EventSourceResponse,
-    responses={200: {"content": {"text/event-stream": {}}, "description": "One event a change."}},
+    responses={
+        200: {
+            "description": "One event a change: its data is the job's state in JSON.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}},
+        },
+        404: _NO_JOB,
+        422: {"description": "`Last-Event-ID` is not the id of an event."},
+    },
 )
 async def events(
-    job_id: str,
+    job_id: JobId,
     request: Request,
     services: Provided,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: LastEventId = None,
 ) -> EventSourceResponse:
-    """Ends with the final state. A client that was cut off goes on after the `Last-Event-ID` it sends."""
+    """Server-sent events (`text/event-stream`), which browsers read with `EventSource`, and `curl -N` prints.
+
+    All changes so far come at once, and new ones as they happen. It ends with the final state; of a job that runs,
+    this page shows the answer only then. A client that was cut off goes on after the `Last-Event-ID` it sends.
+    """
     if last_event_id is not None and not (last_event_id.isascii() and last_event_id.isdigit()):
         raise Invalid("Last-Event-ID must be the id of an event", field="Last-Event-ID")
     await run_in_threadpool(_check_exists, services, job_id)

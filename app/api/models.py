@@ -2,12 +2,13 @@
 
 import json
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Path, Response, UploadFile
+from fastapi import APIRouter, File, Form, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.jobs import JobView, submit
+from app.api.parameters import DeletedModel, ModelName, RevisionNumber
 from app.api.services import Provided
 from app.api.uploads import received
 from app.engines import DEFAULT_ENGINE
@@ -75,15 +76,31 @@ class DefaultRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"variant": "int8"}]})
 
-    variant: str
-    override: bool = False
+    variant: str = Field(description="Label or version.")
+    override: bool = Field(default=False, description="Even if it was rejected: it serves from now on.")
+
+
+class DefaultView(BaseModel):
+    """What answers when a client names no variant."""
+
+    model: str = Field(examples=["resnet20"])
+    variant: str = Field(examples=["int8"])
+    version: int = Field(examples=[4])
 
 
 @routes.post(
     "",
     status_code=201,
+    operation_id="upload_model",
     summary="Upload a model",
-    responses={200: {"model": ModelView, "description": "These bytes were uploaded before; nothing new was made."}},
+    responses={
+        200: {"model": ModelView, "description": "These bytes were uploaded before; nothing new was made."},
+        201: {"description": "A new model, or a new revision of one."},
+        404: {"description": "There is no such dataset."},
+        409: {"description": "Method 'int8' starts from FP32, and the upload is quantized already."},
+        413: {"description": "The file is larger than `OCTET_MAX_UPLOAD_BYTES`, or unpacks to more than is allowed."},
+        507: {"description": "The disk that holds uploads is full."},
+    },
 )
 def create(
     response: Response,
@@ -93,13 +110,18 @@ def create(
         str, Form(description="The model's name; an existing one gets a new revision.", examples=["my-model"])
     ],
     # Swagger UI fills a form with defaults: an empty text is one that can be sent as it stands.
-    dataset: Annotated[str, Form(description="A dataset for the jobs of `quantize`.")] = "",
+    dataset: Annotated[str, Form(description="A dataset for the jobs of `quantize`, such as `cifar10`.")] = "",
     quantize: Annotated[
         str, Form(description="Methods, separated by commas: `fp16,dynamic,int8`. Each becomes a job.")
     ] = "",
     labels: Annotated[str, Form(description='JSON list of class names, such as `["cat", "dog"]`.')] = "",
 ) -> ModelView:
-    """Registers a new revision; with `quantize`, the jobs that make its variants are queued with it or not at all."""
+    """Choose an ONNX file and give it a name. It is checked in a process of its own, and served at once as the variant
+    `original`, at `/v2/models/{name}/infer`.
+
+    With `quantize`, jobs that make smaller and faster variants are queued with it or not at all: the answer lists them
+    under `jobs`. The same bytes again make nothing new; other bytes under the same name are its next revision.
+    """
     models.checked_name(name)
     wanted = [methods.find(word.strip()) for word in quantize.split(",") if word.strip()]
     class_names = _checked_labels(labels)
@@ -160,30 +182,51 @@ def _queue(session: Session, revision: Revision, wanted: list[methods.Method], d
             submit(session, revision.model, revision, method, dataset=found)
 
 
-@routes.get("", summary="All models")
+@routes.get("", operation_id="list_models", summary="All models")
 def index(services: Provided) -> list[ModelView]:
-    """The newest revision of each."""
+    """The newest revision of each: its inputs and outputs, what answers by default, and its jobs."""
     with services.database.reading() as session:
         return [ModelView.of(session, model, models.find_revision(session, model)) for model in models.listed(session)]
 
 
-@routes.get("/{model}", summary="One model")
-def show(model: str, services: Provided) -> ModelView:
-    """Its newest revision."""
+@routes.get(
+    "/{model}",
+    operation_id="get_model",
+    summary="One model",
+    responses={404: {"description": "There is no such model."}},
+)
+def show(model: ModelName, services: Provided) -> ModelView:
+    """Its newest revision: inputs and outputs with their shapes, class names, what answers by default, and jobs."""
     with services.database.reading() as session:
         found = models.find(session, model)
         return ModelView.of(session, found, models.find_revision(session, found))
 
 
-@routes.get("/{model}/revisions/{number}", summary="One revision of a model")
-def show_revision(model: str, number: Annotated[int, Path(ge=1, le=2**31 - 1)], services: Provided) -> ModelView:
+@routes.get(
+    "/{model}/revisions/{number}",
+    operation_id="get_revision",
+    summary="One revision of a model",
+    responses={404: {"description": "There is no such model, or it has no such revision."}},
+)
+def show_revision(model: ModelName, number: RevisionNumber, services: Provided) -> ModelView:
+    """As it was uploaded then. Its variants stay when newer revisions come."""
     with services.database.reading() as session:
         found = models.find(session, model)
         return ModelView.of(session, found, models.find_revision(session, found, number))
 
 
-@routes.delete("/{model}", status_code=204, summary="Delete a model", responses={409: {}})
-def delete(model: str, services: Provided) -> None:
+@routes.delete(
+    "/{model}",
+    status_code=204,
+    operation_id="delete_model",
+    summary="Delete a model",
+    responses={
+        204: {"description": "It is gone."},
+        404: {"description": "There is no such model."},
+        409: {"description": "A job of it has not ended, or an experiment runs or is paused."},
+    },
+)
+def delete(model: DeletedModel, services: Provided) -> None:
     """With all its revisions, variants and ended jobs. Refused while a job of it has not ended, or an
     experiment runs or is paused.
     """
@@ -193,8 +236,16 @@ def delete(model: str, services: Provided) -> None:
     discard(services.database, services.blobs, digests)
 
 
-@routes.put("/{model}/default", summary="Choose what answers when a client names no variant", responses={409: {}})
-def set_default(model: str, wanted: DefaultRequest, services: Provided) -> dict[str, Any]:
+@routes.put(
+    "/{model}/default",
+    operation_id="set_default",
+    summary="Choose what answers when a client names no variant",
+    responses={
+        404: {"description": "There is no such model, or it has no such variant."},
+        409: {"description": "The variant was rejected: it serves by `override` alone."},
+    },
+)
+def set_default(model: ModelName, wanted: DefaultRequest, services: Provided) -> DefaultView:
     """The variant is loaded before it is switched to, so that no request waits or fails.
 
     A rejected one is refused unless `override` is true.
@@ -212,4 +263,4 @@ def set_default(model: str, wanted: DefaultRequest, services: Provided) -> dict[
             variants.override(chosen)
         variants.check_serves(found, chosen)
         models.set_default(session, found, chosen)
-        return {"model": model, "variant": chosen.label, "version": chosen.version}
+        return DefaultView(model=model, variant=chosen.label, version=chosen.version)

@@ -1,8 +1,7 @@
-"""`/docs` and `/metrics`"""
+"""`/metrics`"""
 
 from fastapi import APIRouter
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api.services import Provided
@@ -13,21 +12,24 @@ routes = APIRouter()
 _STATES = (*jobs.LIVE, *jobs.FINAL)
 
 
-@routes.get("/docs", include_in_schema=False)
-def docs() -> HTMLResponse:
-    """Swagger UI, with nothing from beyond this server."""
-    return get_swagger_ui_html(
-        openapi_url="/openapi.json",
-        title="Octet",
-        swagger_js_url="/static/swagger/swagger-ui-bundle.js",
-        swagger_css_url="/static/swagger/swagger-ui.css",
-        swagger_favicon_url="/static/swagger/favicon-32x32.png",
-        swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
-    )
-
-
-@routes.get("/metrics", tags=["operations"], summary="Figures for Prometheus", response_class=Response)
+@routes.get(
+    "/metrics",
+    tags=["operations"],
+    operation_id="metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "One figure a line.",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": 'octet_jobs{state="running"} 1\n'}},
+        },
+        503: {"description": "The registry does not answer."},
+    },
+)
 def metrics(services: Provided) -> Response:
+    """Requests, latencies, queues, batches, memory and jobs, in the text format that Prometheus reads. Have it look
+    here every few seconds. Figures of inference have Triton's names too, so that its dashboards work.
+    """
     with services.database.reading() as session:
         counts = jobs.counts(session)
     lines = ["# HELP octet_jobs Jobs in the registry, by state.", "# TYPE octet_jobs gauge"]

@@ -38,7 +38,15 @@ class OutcomesView(BaseModel):
     new: int
 
 
-@routes.post("", summary="Report outcomes", responses={404: {}, 409: {}})
+@routes.post(
+    "",
+    operation_id="report_outcomes",
+    summary="Report outcomes",
+    responses={
+        404: {"description": "There is no such experiment."},
+        409: {"description": "No experiment is running that an outcome could be about."},
+    },
+)
 def report(
     reports: Annotated[
         list[OutcomeReport],
@@ -50,7 +58,9 @@ def report(
     ],
     services: Provided,
 ) -> OutcomesView:
-    """Kept before it is answered. The same again changes nothing; of one request or unit there is one value of each
+    """What users did with the answers (clicked, bought, corrected), so that experiments can compare variants by it.
+
+    Kept before it is answered. The same again changes nothing; of one request or unit there is one value of each
     metric, the first. They may come before the request was counted, and after the experiment has ended.
     """
     for number, each in enumerate(reports):

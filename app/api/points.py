@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from app.api.parameters import ModelName
 from app.api.services import Provided
 from app.registry import models, points
 from app.registry.tables import Point
@@ -45,13 +46,22 @@ class PointView(BaseModel):
         )
 
 
-@routes.get("", summary="Trade-offs that searches found")
+@routes.get(
+    "",
+    operation_id="list_points",
+    summary="Trade-offs that searches found",
+    responses={404: {"description": "There is no such model, or it has no such revision."}},
+)
 def index(
-    model: str,
+    model: ModelName,
     services: Provided,
     revision: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only of this revision.")] = None,
 ) -> list[PointView]:
-    """Of the newest search first. Any of them becomes a variant by a job `mixed` with its id as `options.point`."""
+    """A job `mixed` tries which layers had better stay in FP32, and keeps the best trials as points. Any becomes a
+    variant, without a new search, by a job `mixed` with its id as `options.point`.
+
+    Of the newest search first; empty where none was made.
+    """
     with services.database.reading() as session:
         found = models.find(session, model)
         only = models.find_revision(session, found, revision) if revision is not None else None

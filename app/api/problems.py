@@ -86,6 +86,8 @@ def _http_error(request: Request, error: Exception) -> Response:
         return _octet_error(request, cause)
     if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
         return _octet_error(request, errors.NoSpace("the disk that holds uploads is full"))
+    if isinstance(cause, UnicodeDecodeError):
+        return answer(request, 422, "the body is not JSON: it is no text in UTF-8", "body")
     detail = str(error.detail)
     if error.status_code == HTTPStatus.NOT_FOUND and detail == "Not Found":
         detail = f"there is nothing at {request.url.path[:200]}; /docs lists what there is"

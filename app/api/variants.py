@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 
 from app.api import layer_table
+from app.api.parameters import DeletedVariant, ModelName, VariantName
 from app.api.services import Provided, Services
 from app.errors import NotFound
 from app.intake.deposit import discard
@@ -15,6 +16,14 @@ from app.registry import Session, comparison, evaluations, models, variants
 from app.registry.tables import Model, Variant
 
 routes = APIRouter(prefix="/models/{model}/variants", tags=["variants"])
+
+_BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", **_BYTES},
+    206: {"description": "The part of it that `Range` asks for.", **_BYTES},
+    304: {"description": "It is what `If-None-Match` says."},
+    416: {"description": "It has no such range."},
+}
 
 
 class FileView(BaseModel):
@@ -37,6 +46,14 @@ class VariantDetail(VariantView):
     options: dict[str, Any]
 
 
+class ReportView(BaseModel):
+    """The variant, and all that was measured of it; what `report` holds depends on the method."""
+
+    model: str
+    variant: VariantDetail
+    report: dict[str, Any]
+
+
 def _files(model: Model, variant: Variant) -> list[FileView]:
     url = f"/api/v1/models/{model.name}/variants/{variant.version}/artifact"
     files = [FileView(name=f"{model.name}-{variant.label}.onnx", digest=variant.digest, url=url)]
@@ -50,9 +67,16 @@ def _find(session: Session, model: str, variant: str) -> tuple[Model, Variant]:
     return found, variants.find(session, found, variant)
 
 
-@routes.get("", summary="Compare a model's variants")
-def index(model: str, services: Provided) -> list[VariantView]:
-    """One row a variant: size, accuracy, agreement with the original, latency, speedup."""
+@routes.get(
+    "",
+    operation_id="compare_variants",
+    summary="Compare a model's variants",
+    responses={404: {"description": "There is no such model."}},
+)
+def index(model: ModelName, services: Provided) -> list[VariantView]:
+    """One row a variant: size, accuracy, agreement with the original, latency, speedup. What the table of the dashboard
+    and of `octet compare` shows; figures are there once a job with a dataset has ended.
+    """
     with services.database.reading() as session:
         found = models.find(session, model)
         listed = variants.listed(session, found)
@@ -60,9 +84,14 @@ def index(model: str, services: Provided) -> list[VariantView]:
         return [VariantView(**row.model_dump(), files=_files(found, variant)) for row, variant in rows]
 
 
-@routes.get("/{variant}", summary="One variant")
-def show(model: str, variant: str, services: Provided) -> VariantDetail:
-    """By label, of the newest revision that has it, or by integer version."""
+@routes.get(
+    "/{variant}",
+    operation_id="get_variant",
+    summary="One variant",
+    responses={404: {"description": "There is no such model, or it has no such variant."}},
+)
+def show(model: ModelName, variant: VariantName, services: Provided) -> VariantDetail:
+    """Its row of the comparison, with the options that made it and links to its files."""
     with services.database.reading() as session:
         return _detail(session, *_find(session, model, variant))
 
@@ -70,14 +99,6 @@ def show(model: str, variant: str, services: Provided) -> VariantDetail:
 def _detail(session: Session, model: Model, variant: Variant) -> VariantDetail:
     row = comparison.one(session, model, variant)
     return VariantDetail(**row.model_dump(), files=_files(model, variant), options=variant.options)
-
-
-class ReportView(BaseModel):
-    """Sections of the report that were not measured are missing, or null."""
-
-    model: str
-    variant: VariantDetail
-    report: dict[str, Any]
 
 
 class Form(StrEnum):
@@ -93,6 +114,7 @@ _MEDIA_TYPES = {"application/json": Form.json, "text/html": Form.html, "text/csv
 
 @routes.get(
     "/{variant}/report",
+    operation_id="get_report",
     summary="A variant's evaluation report",
     response_class=Response,
     responses={
@@ -105,19 +127,23 @@ _MEDIA_TYPES = {"application/json": Form.json, "text/html": Form.html, "text/csv
                 "text/csv": {"schema": {"type": "string"}, "example": layer_table.EXAMPLE},
             },
         },
-        404: {},
+        404: {"description": "There is no such model or variant, or it was not evaluated yet."},
     },
 )
 def report(
-    model: str,
-    variant: str,
+    model: ModelName,
+    variant: VariantName,
     request: Request,
     services: Provided,
     form: Annotated[
         Form | None, Query(alias="format", description="Instead of `Accept`, which links cannot send.")
     ] = None,
 ) -> Response:
-    """Everything that was measured, layer by layer, and what it takes to repeat it."""
+    """Everything that was measured, layer by layer, and what it takes to repeat it.
+
+    The media type chooses its form: under `text/html` it comes as a page to be looked at, under `text/csv` as the table
+    of layers, else as JSON.
+    """
     with services.database.reading() as session:
         found, row = _find(session, model, variant)
         figures = row.evaluation
@@ -146,12 +172,13 @@ def _preferred(accept: str) -> Form:
 
 @routes.get(
     "/{variant}/artifact",
+    operation_id="download_variant",
     summary="Download a variant",
     response_class=FileResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}, 206: {}, 304: {}},
+    responses=_FILE | {404: {"description": "There is no such model, or it has no such variant."}},
 )
-def artifact(model: str, variant: str, request: Request, services: Provided) -> Response:
-    """The ONNX file; `ETag` is its sha256. Ranges are served."""
+def artifact(model: ModelName, variant: VariantName, request: Request, services: Provided) -> Response:
+    """The ONNX file, which any ONNX runtime runs. `ETag` is its sha256; ranges are served."""
     with services.database.reading() as session:
         found, row = _find(session, model, variant)
         file = _files(found, row)[0]
@@ -160,12 +187,17 @@ def artifact(model: str, variant: str, request: Request, services: Provided) -> 
 
 @routes.get(
     "/{variant}/artifact/data",
+    operation_id="download_variant_data",
     summary="Download a variant's external data",
     response_class=FileResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}, 206: {}, 304: {}},
+    responses=_FILE
+    | {404: {"description": "There is no such model or variant, or all that it has is in its ONNX file."}},
 )
-def artifact_data(model: str, variant: str, request: Request, services: Provided) -> Response:
-    """The weights of a variant too large for one file; to be kept beside it under the name it comes with."""
+def artifact_data(model: ModelName, variant: VariantName, request: Request, services: Provided) -> Response:
+    """The weights of a variant too large for one file (2 GB); to be kept beside it under the name it comes with.
+
+    Most variants have none, and answer 404: `files` of the variant says what there is.
+    """
     with services.database.reading() as session:
         found, row = _find(session, model, variant)
         files = _files(found, row)
@@ -185,18 +217,34 @@ def _download(services: Services, request: Request, file: FileView) -> Response:
     return FileResponse(path, media_type="application/octet-stream", filename=file.name, headers={"ETag": tag})
 
 
-@routes.put("/{variant}/override", summary="Let a rejected variant serve")
-def override(model: str, variant: str, services: Provided) -> VariantDetail:
-    """The verdict and its reasons stay; doing it twice, or to a variant that may serve anyway, changes nothing."""
+@routes.put(
+    "/{variant}/override",
+    operation_id="override_verdict",
+    summary="Let a rejected variant serve",
+    responses={404: {"description": "There is no such model, or it has no such variant."}},
+)
+def override(model: ModelName, variant: VariantName, services: Provided) -> VariantDetail:
+    """A variant that broke its job's budget of accuracy or speed answers nothing until somebody decides that it may.
+
+    The verdict and its reasons stay; doing it twice, or to a variant that may serve anyway, changes nothing.
+    """
     with services.database.writing() as session:
         found, row = _find(session, model, variant)
         variants.override(row)
         return _detail(session, found, row)
 
 
-@routes.delete("/{variant}/override", summary="Have the verdict hold again", responses={409: {}})
-def take_back_override(model: str, variant: str, services: Provided) -> VariantDetail:
-    """Refused for the default, and for one in an experiment that runs or is paused."""
+@routes.delete(
+    "/{variant}/override",
+    operation_id="take_back_override",
+    summary="Have the verdict hold again",
+    responses={
+        404: {"description": "There is no such model, or it has no such variant."},
+        409: {"description": "It is the default, or in an experiment that runs or is paused."},
+    },
+)
+def take_back_override(model: ModelName, variant: VariantName, services: Provided) -> VariantDetail:
+    """Takes an override back. Refused for the default, and for one in an experiment that runs or is paused."""
     with services.database.writing() as session:
         found = models.find(session, model, for_update=True)
         row = variants.find(session, found, variant)
@@ -204,9 +252,19 @@ def take_back_override(model: str, variant: str, services: Provided) -> VariantD
         return _detail(session, found, row)
 
 
-@routes.delete("/{variant}", status_code=204, summary="Delete a variant", responses={409: {}})
-def delete(model: str, variant: str, services: Provided) -> None:
-    """Refused for the default, for the original, and for one in an experiment that runs or is paused."""
+@routes.delete(
+    "/{variant}",
+    status_code=204,
+    operation_id="delete_variant",
+    summary="Delete a variant",
+    responses={
+        204: {"description": "It is gone."},
+        404: {"description": "There is no such model, or it has no such variant."},
+        409: {"description": "It is the default, the original, or in an experiment that runs or is paused."},
+    },
+)
+def delete(model: ModelName, variant: DeletedVariant, services: Provided) -> None:
+    """Its file goes too. Refused for the default, the original, and one in an experiment that runs or is paused."""
     with services.database.writing() as session:
         found = models.find(session, model, for_update=True)
         digests = variants.delete(session, found, variants.find(session, found, variant))

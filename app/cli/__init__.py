@@ -16,6 +16,7 @@ from app.cli.experiments import ab
 from app.cli.housekeeping import backup, gc, restore
 from app.cli.operations import config, health, migrate
 from app.cli.processes import gateway, serve, worker
+from app.cli.reports import report
 from app.errors import OctetError
 
 app = typer.Typer(
@@ -44,7 +45,7 @@ def _root(
 
 _COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Run": [serve, demo, gateway, worker],
-    "Use": [upload, quantize, jobs, compare, default, override, infer, download],
+    "Use": [upload, quantize, jobs, compare, report, default, override, infer, download],
     "Operate": [migrate, config, health, doctor, gc, backup, restore],
 }
 for panel, commands in _COMMANDS.items():

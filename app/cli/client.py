@@ -14,6 +14,7 @@ from rich.text import Text
 
 from app.cli import tables
 from app.cli.connection import Connection, Refused, connect
+from app.cli.marks import marks
 from app.cli.progress import bytes_bar, follow
 
 Url = Annotated[str, typer.Option(envvar="OCTET_URL", help="Where the service is.")]
@@ -167,18 +168,27 @@ def jobs(
         console.print(tables.failures(rows))
 
 
-def compare(model: Annotated[str, typer.Argument(help="A model's name.")], url: Url = LOCAL) -> None:
-    """Compare a model's variants: size, accuracy, agreement, latency, speedup."""
+def compare(
+    model: Annotated[str, typer.Argument(help="A model's name.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with all figures.")] = False,
+    url: Url = LOCAL,
+) -> None:
+    """Compare a model's variants: size, accuracy, agreement, latency, speedup, and which to take."""
     with connect(url) as connection:
-        _print_comparison(connection, model)
+        if as_json:
+            typer.echo(json.dumps(connection.json("GET", f"/api/v1/models/{model}/variants"), indent=2))
+        else:
+            _print_comparison(connection, model)
 
 
 def _print_comparison(connection: Connection, model: str) -> None:
     rows = connection.json("GET", f"/api/v1/models/{model}/variants")
-    console.print(tables.comparison(model, rows, console.width))
+    marked = marks(rows)
+    console.print(tables.comparison(model, rows, console.width, marked))
     if any(row["reasons"] for row in rows):
         console.print(tables.rejections(rows))
-    console.print(tables.footnote(rows), style="dim")
+    console.print(Text(marked.advice))
+    console.print(Text(tables.footnote(rows, marked)), style="dim")
 
 
 def default(

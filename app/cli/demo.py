@@ -8,10 +8,12 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.rule import Rule
+from rich.text import Text
 
 import app
 from app.cli import inference, tables
 from app.cli.connection import Connection, Refused, connect
+from app.cli.marks import marks
 from app.cli.progress import bytes_bar, follow
 from app.cli.supervisor import Service, grpc_port_beside, is_free, start_service
 from app.settings import Settings
@@ -62,8 +64,10 @@ def _show(service: Service, examples: Path, *, leave: bool) -> int:
         _quantize(connection)
         console.print(Rule("4 · the comparison", align="left"))
         rows = connection.json("GET", f"/api/v1/models/{MODEL}/variants")
-        console.print(tables.comparison(MODEL, rows, console.width))
-        console.print(tables.footnote(rows), style="dim")
+        marked = marks(rows)
+        console.print(tables.comparison(MODEL, rows, console.width, marked))
+        console.print(Text(marked.advice))
+        console.print(Text(tables.footnote(rows, marked)), style="dim")
         _infer(connection, examples, [row["variant"] for row in rows])
     _print_urls(service)
     if leave:

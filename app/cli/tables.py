@@ -4,33 +4,61 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.marks import Marks
+
 Row = dict[str, Any]
+
+#: Signs behind a variant's name.
+_DEFAULT, _RECOMMENDED, _UNBEATEN = "*", "★", "◆"
 
 _STATE_STYLES = {"succeeded": "green", "failed": "red", "running": "yellow", "cancelled": "dim"}
 
 
-def comparison(model: str, rows: Sequence[Row], width: int) -> Table:
-    """The variants of `model`, one a row; what was not measured is a dash. A wide terminal is shown more columns."""
-    wide = width >= 120
-    several = len({row["revision"] for row in rows}) > 1
+#: Columns, and those that go first where the terminal is too narrow for all.
+_COLUMNS = (
+    *("revision", "version", "size", "", "accuracy", "agreement", "p50", "p95", "speedup"),
+    *("95% interval", "cosine", "SQNR dB", "verdict"),
+)
+_FIRST_TO_GO = ("SQNR dB", "cosine", "version", "95% interval", "verdict", "p95", "", "agreement", "size")
+_BOUNDLESS = Console(width=10_000)
+_UNMARKED = Marks()
+
+
+def comparison(model: str, rows: Sequence[Row], width: int, marks: Marks = _UNMARKED) -> Table:
+    """The variants of `model`, one a row; what was not measured is a dash. The wider the terminal, the more columns."""
+    columns = [each for each in _COLUMNS if each != "revision" or len({row["revision"] for row in rows}) > 1]
+    left_out = iter(_FIRST_TO_GO)
+    while True:
+        table = _table(model, rows, columns, marks)
+        narrower = next(left_out, None)
+        if narrower is None or _BOUNDLESS.measure(table).maximum <= width:
+            return table
+        columns.remove(narrower)
+
+
+def _table(model: str, rows: Sequence[Row], columns: Sequence[str], marks: Marks) -> Table:
     table = Table(title=f"{model}: variants", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("variant", no_wrap=True)
-    headings = ["size", "", "accuracy", "agreement", "p50", "p95", "speedup"]
-    headings = [*(["revision"] if several else []), *(["version"] if wide else []), *headings]
-    headings += ["95% interval", "cosine", "SQNR dB", "verdict"] if wide else []
-    for heading in headings:
+    for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         cells = {"revision": str(row["revision"]), "version": str(row["version"]), **_figures(row)}
-        table.add_row(_name(row), *(cells[heading] for heading in headings))
+        table.add_row(_name(row, marks), *(cells[heading] for heading in columns))
     return table
 
 
-def _name(row: Row) -> Text:
-    return Text(row["variant"] + (" *" if row["default"] else ""), style="bold" if row["default"] else "")
+def _name(row: Row, marks: Marks) -> Text:
+    said = (
+        (_DEFAULT, row["default"]),
+        (_RECOMMENDED, row["version"] in marks.recommended),
+        (_UNBEATEN, row["version"] in marks.unbeaten),
+    )
+    signs = "".join(sign for sign, holds in said if holds)
+    return Text(f"{row['variant']} {signs}".rstrip(), style="bold" if row["default"] else "")
 
 
 def _figures(row: Row) -> dict[str, str]:
@@ -65,14 +93,19 @@ def rejections(rows: Sequence[Row]) -> Text:
     return Text("\n".join(lines), style="yellow")
 
 
-def footnote(rows: Sequence[Row]) -> str:
-    """What the figures were measured on."""
+def footnote(rows: Sequence[Row], marks: Marks = _UNMARKED) -> str:
+    """What the signs mean, and what the figures were measured on."""
+    signs = f"{_DEFAULT} answers when no variant is named."
+    signs += f" {_RECOMMENDED} is recommended." if marks.recommended else ""
+    signs += (
+        f" {_UNBEATEN}: no other is as good in latency, quality and size, and better in one." if marks.unbeaten else ""
+    )
     measured = [row for row in rows if row["samples"]]
     if not measured:
-        return "* answers when no variant is named. No dataset: accuracy and agreement were not measured."
+        return f"{signs} No dataset: accuracy and agreement were not measured."
     samples, dataset = measured[-1]["samples"], measured[-1]["dataset"]
     return (
-        f"* answers when no variant is named. Accuracy, and agreement with the original's top-1, on {samples} samples"
+        f"{signs} Accuracy, and agreement with the original's top-1, on {samples} samples"
         f" of '{dataset}' that calibration never saw. Latency of one sample in ms, original and variant in turn, on the"
         " worker's machine."
     )

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from app.inference import documentation
+from app.inference.documentation import Operation
 from app.inference.endpoints import Endpoints
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -23,56 +24,62 @@ class PlainRoute(APIRoute):
 
 def router(server: Endpoints) -> APIRouter:
     """All routes under `/v2`."""
-    routes = APIRouter(prefix="/v2", tags=["inference"], route_class=PlainRoute)
+    routes = APIRouter(prefix="/v2", route_class=PlainRoute)
     _add_model_routes(routes, server)
     _add_server_routes(routes, server)
     _add_repository_routes(routes, server)
     return routes
 
 
-def _add(routes: APIRouter, path: str, method: str, endpoint: Endpoint, summary: str, **docs: Any) -> None:
-    described = [*documentation.path_parameters(path), *docs.pop("parameters", [])]
-    name = getattr(endpoint, "__name__", "endpoint")
+def _add(routes: APIRouter, path: str, method: str, endpoint: Endpoint, name: str, operation: Operation) -> None:
     routes.add_api_route(
         path,
         endpoint,
         methods=[method],
-        operation_id=_operation(method, name, path),
-        summary=summary,
-        openapi_extra=docs | ({"parameters": described} if described else {}),
+        tags=[operation.tag],
+        operation_id=name,
+        summary=operation.summary,
+        description=operation.description,
+        # The framework would say of each answer that it is JSON.
+        response_class=Response,
+        openapi_extra=operation.extra(path),
     )
-
-
-def _operation(method: str, name: str, path: str) -> str:
-    version = "_version" if "{version}" in path else ""
-    change = "_change" if method == "POST" and name.endswith("settings") else ""
-    return name + version + change
 
 
 def _add_model_routes(routes: APIRouter, server: Endpoints) -> None:
     """Each route twice: for a model's default, or `model@variant`, and for a version: an integer or a label."""
+    default, version = "/models/{model}", "/models/{model}/versions/{version}"
     # Inference first: routes are tried in order. `stats` before the models, of which none may be called that.
-    for prefix in ("/models/{model}", "/models/{model}/versions/{version}"):
-        _add(routes, prefix + "/infer", "POST", server.infer, "Run the model", **documentation.INFER)
-    _add(routes, "/models/stats", "GET", server.statistics, "What all models have answered so far")
-    for prefix in ("/models/{model}", "/models/{model}/versions/{version}"):
-        _add(routes, prefix, "GET", server.model_metadata, "A model's inputs and outputs")
-        _add(routes, prefix + "/ready", "GET", server.model_ready, "Whether the model can be served")
-        _add(routes, prefix + "/config", "GET", server.model_config, "A model's configuration, in Triton's terms")
-        _add(routes, prefix + "/stats", "GET", server.model_statistics, "What the model has answered so far")
+    _add(routes, default + "/infer", "POST", server.infer, "infer", documentation.INFER)
+    _add(routes, version + "/infer", "POST", server.infer, "infer_version", documentation.INFER)
+    _add(routes, "/models/stats", "GET", server.statistics, "statistics", documentation.STATISTICS)
+    for prefix, ending in ((default, ""), (version, "_version")):
+        for part, endpoint, name, operation in (
+            ("", server.model_metadata, "model_metadata", documentation.MODEL_METADATA),
+            ("/ready", server.model_ready, "model_ready", documentation.MODEL_READY),
+            ("/config", server.model_config, "model_config", documentation.MODEL_CONFIG),
+            ("/stats", server.model_statistics, "model_statistics", documentation.MODEL_STATISTICS),
+        ):
+            _add(routes, prefix + part, "GET", endpoint, name + ending, operation)
 
 
 def _add_server_routes(routes: APIRouter, server: Endpoints) -> None:
-    _add(routes, "", "GET", server.server_metadata, "What this server is")
-    _add(routes, "/health/live", "GET", server.live, "Whether the process answers")
-    _add(routes, "/health/ready", "GET", server.ready, "Whether requests can be served")
-    for path, endpoint, what in (
-        ("/logging", server.logging_settings, "The logging settings"),
-        ("/trace/setting", server.trace_settings, "The trace settings"),
-        ("/models/{model}/trace/setting", server.model_trace_settings, "A model's trace settings"),
+    _add(routes, "", "GET", server.server_metadata, "server_metadata", documentation.SERVER_METADATA)
+    _add(routes, "/health/live", "GET", server.live, "live", documentation.LIVE)
+    _add(routes, "/health/ready", "GET", server.ready, "ready", documentation.READY)
+    for path, endpoint, name, reading, changing in (
+        ("/logging", server.logging_settings, "logging_settings", documentation.LOGGING, documentation.LOGGING_CHANGE),
+        ("/trace/setting", server.trace_settings, "trace_settings", documentation.TRACE, documentation.TRACE_CHANGE),
+        (
+            "/models/{model}/trace/setting",
+            server.model_trace_settings,
+            "model_trace_settings",
+            documentation.MODEL_TRACE,
+            documentation.MODEL_TRACE_CHANGE,
+        ),
     ):
-        _add(routes, path, "GET", endpoint, what)
-        _add(routes, path, "POST", endpoint, what + ", which are fixed", **documentation.OPTIONAL_OBJECT)
+        _add(routes, path, "GET", endpoint, name, reading)
+        _add(routes, path, "POST", endpoint, name + "_change", changing)
     for kind in ("systemsharedmemory", "cudasharedmemory"):
         routes.add_api_route(
             f"/{kind}/{{path:path}}", server.shared_memory, methods=["GET", "POST"], include_in_schema=False
@@ -80,9 +87,9 @@ def _add_server_routes(routes: APIRouter, server: Endpoints) -> None:
 
 
 def _add_repository_routes(routes: APIRouter, server: Endpoints) -> None:
-    for path, endpoint, summary in (
-        ("/repository/index", server.index, "All variants of all models"),
-        ("/repository/models/{model}/load", server.load, "Bring a variant into memory"),
-        ("/repository/models/{model}/unload", server.unload, "Free the memory that a model's variants take"),
+    for path, endpoint, name, operation in (
+        ("/repository/index", server.index, "repository_index", documentation.INDEX),
+        ("/repository/models/{model}/load", server.load, "repository_load", documentation.LOAD),
+        ("/repository/models/{model}/unload", server.unload, "repository_unload", documentation.UNLOAD),
     ):
-        _add(routes, path, "POST", endpoint, summary, **documentation.OPTIONAL_OBJECT)
+        _add(routes, path, "POST", endpoint, name, operation)

@@ -79,6 +79,8 @@ def create(session: Session, model: Model, new: NewExperiment, *, key: Key | Non
     Its variants are those of the newest revision that has them all. Raises `UnknownVariant`, `Invalid` where no
     revision has them all, and `Rejected` for one that may not serve.
     """
+    if not new.arms:
+        raise Invalid("an experiment needs two arms or more, and this one has none", field="arms")
     found = _resolve(session, model, [each["variant"] for each in (*new.arms, *new.shadow)])
     for variant in found.values():
         variants.check_serves(model, variant)

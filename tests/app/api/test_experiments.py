@@ -81,6 +81,7 @@ RAMP = {"steps": [0.01, 0.05, 0.5], "hold_s": 1, "min_units": 5}
     [
         ({"name": "No"}, 422, "name", "a-z"),
         ({"arms": ARMS[:1]}, 422, "arms", "two arms or more"),
+        ({"arms": []}, 422, "arms", "two arms or more"),
         ({"arms": [ARMS[0], {**ARMS[1], "weight": -1}]}, 422, "arms", "0 to 1e9"),
         ({"arms": [{**ARMS[0], "weight": 0}, {**ARMS[1], "weight": 0}]}, 422, "arms", "weight 0"),
         ({"arms": [ARMS[0], {**ARMS[1], "weight": "much"}]}, 422, "arms.1.weight", "number"),

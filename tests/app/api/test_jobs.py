@@ -184,3 +184,9 @@ def test_a_dataset_in_use_is_not_deleted(client: TestClient) -> None:
     client.delete(f"/api/v1/jobs/{job['id']}")
     assert client.delete("/api/v1/datasets/samples").status_code == 204
     assert client.get(f"/api/v1/jobs/{job['id']}").json()["dataset"] == "samples"
+
+
+@pytest.mark.parametrize("body", [b"\xff", b'{"model": "\xff"}', b"{", b"[]", b""])
+def test_a_body_that_is_no_json_object_is_refused_as_other_wrong_ones_are(client: TestClient, body: bytes) -> None:
+    answer = client.post("/api/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json")

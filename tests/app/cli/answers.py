@@ -52,6 +52,8 @@ ORIGINAL: dict[str, Any] = {
     "samples": None,
     "dataset": None,
     "engine": "onnxruntime",
+    "digest": "0" * 64,
+    "created_at": "2026-01-31T12:00:00Z",
 }
 
 INT8: dict[str, Any] = ORIGINAL | {

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from app import cli
 from app.cli import client as commands
+from app.cli import reports
 from app.cli.connection import Connection
 from tests.app.cli.answers import Handler, connection
 
@@ -31,7 +32,8 @@ def octet(monkeypatch: pytest.MonkeyPatch) -> Octet:
         def connect(_: str) -> Iterator[Connection]:
             yield connection(server)
 
-        monkeypatch.setattr(commands, "connect", connect)
+        for module in (commands, reports):
+            monkeypatch.setattr(module, "connect", connect)
         return CliRunner().invoke(cli.app, list(arguments))
 
     return run

@@ -28,7 +28,19 @@ def octet(*arguments: str, folder: Path, **environment: str) -> subprocess.Compl
 def test_help_names_every_command_and_leaves_nothing_behind(tmp_path: Path) -> None:
     shown = octet("--help", folder=tmp_path)
     assert shown.returncode == 0
-    for command in ("serve", "demo", "upload", "quantize", "jobs", "compare", "infer", "download", "ab", "migrate"):
+    for command in (
+        "serve",
+        "demo",
+        "upload",
+        "quantize",
+        "jobs",
+        "compare",
+        "report",
+        "infer",
+        "download",
+        "ab",
+        "migrate",
+    ):
         assert f" {command} " in shown.stdout
     assert list(tmp_path.iterdir()) == []
 

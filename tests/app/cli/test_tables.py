@@ -84,3 +84,11 @@ def test_failures_tell_the_reason_to_the_letter() -> None:
 )
 def test_sizes_are_in_decimal_units(size_bytes: int, words: str) -> None:
     assert tables.size(size_bytes) == words
+
+
+@pytest.mark.parametrize("width", [160, 120, 100, 80, 70, 60, 50])
+def test_what_has_no_room_is_left_out_and_never_cut(width: int) -> None:
+    shown = lines(tables.comparison("resnet", [ORIGINAL, INT8], width), width)
+    assert max(len(line) for line in shown) <= width
+    assert not any("…" in line for line in shown)
+    assert {"int8", "85.55%", "0.199", "1.95x"} <= {*line_of("int8", shown).split()}
