@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # `make test EXTRAS=test,qat` tests training too, which takes torch.
 EXTRAS := test
 
-.PHONY: demo test lint bench bench-methods bench-serving bench-loading protocol vendor clean
+.PHONY: demo test lint bench bench-methods bench-serving bench-loading protocol vendor screenshots clean
 
 demo: $(VENV)/installed
 	$(BIN)/octet demo $(ARGS)
@@ -54,6 +54,10 @@ vendor:
 	cd $(VENDOR)/node_modules/swagger-ui-dist && cp swagger-ui-bundle.js swagger-ui.css LICENSE NOTICE $(CURDIR)/$(VENDORED)/swagger-ui
 	cd $(VENDOR)/node_modules && cp uplot/dist/uPlot.iife.min.js uplot/dist/uPlot.min.css uplot/LICENSE $(CURDIR)/$(VENDORED)/uplot
 	rm -rf $(VENDOR)/node_modules
+
+# The pictures of the README; takes Chromium.
+screenshots: $(VENV)/installed-test
+	$(BIN)/python docs/screenshots.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \

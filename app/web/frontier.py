@@ -37,8 +37,9 @@ class Tradeoff:
 
 def tradeoff(rows: Sequence[Row]) -> Tradeoff | None:
     """Of the variants of one revision; None where fewer than two have a latency and a quality in common."""
+    original_ms = next((row.latency_ms.p50 for row in rows if row.variant == ORIGINAL and row.latency_ms), None)
     for quality in _QUALITIES:
-        placed = [placed for row in rows if (placed := _placed(row, quality)) is not None]
+        placed = [placed for row in rows if (placed := _placed(row, quality, original_ms)) is not None]
         if len(placed) > 1:
             return _tradeoff(placed, quality)
     return None
@@ -61,11 +62,17 @@ class _Placed:
         return mine != theirs and all(one >= two for one, two in zip(mine, theirs, strict=True))
 
 
-def _placed(row: Row, quality: Quality) -> _Placed | None:
+def _placed(row: Row, quality: Quality, original_ms: float | None) -> _Placed | None:
     value: float | None = getattr(row, quality.name)
     if value is None and row.variant == ORIGINAL and quality.name != "accuracy":
         value = 1.0
-    return None if value is None or row.latency_ms is None else _Placed(row, row.latency_ms.p50, value)
+    return None if value is None or row.latency_ms is None else _Placed(row, _latency_ms(row, original_ms), value)
+
+
+def _latency_ms(row: Row, original_ms: float | None) -> float:
+    """Comparable between variants: each job may have met a machine that was busier than the others did."""
+    assert row.latency_ms is not None
+    return original_ms / row.speedup if original_ms is not None and row.speedup else row.latency_ms.p50
 
 
 def _tradeoff(placed: Sequence[_Placed], quality: Quality) -> Tradeoff:

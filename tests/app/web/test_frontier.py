@@ -6,7 +6,8 @@ from tests.app.web.rows import original, row
 
 
 def at(label: str, p50: float, accuracy: float, **changes: Any) -> Any:
-    return row(variant=label, latency_ms=LatencyView(p50=p50, p95=p50, p99=p50), accuracy=accuracy, **changes)
+    latency = LatencyView(p50=p50, p95=p50, p99=p50)
+    return row(variant=label, latency_ms=latency, accuracy=accuracy, **{"speedup": None, **changes})
 
 
 def test_the_front_rises_in_steps_and_holds_none_that_is_beaten() -> None:
@@ -43,3 +44,11 @@ def test_without_labels_agreement_is_what_counts() -> None:
 def test_one_point_is_no_chart() -> None:
     assert tradeoff([original()]) is None
     assert tradeoff([original(), row(latency_ms=None)]) is None
+
+
+def test_latencies_are_those_of_one_machine_at_one_time() -> None:
+    """By its own job, `busy` was as slow as the original; in turn with it, twice as fast."""
+    found = tradeoff([original(accuracy=0.9), at("busy", 0.4, 0.8, speedup=2.0), at("idle", 0.3, 0.8, speedup=1.6)])
+    assert found is not None
+    assert {point.label: point.x for point in found.chart.points} == {"original": 0.4, "busy": 0.2, "idle": 0.25}
+    assert found.best == ["original", "busy"]
