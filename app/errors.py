@@ -161,6 +161,10 @@ class InvalidModel(Invalid):
         super().__init__(detail, field="file")
 
 
+class TooMuchMemory(Invalid):
+    """Running the model on these inputs takes more memory than its process may have."""
+
+
 class InvalidDataset(Invalid):
     """The uploaded file is not a usable dataset."""
 

@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from app.blobs import BlobStore
-from app.engines import ENGINES, LoadedModel, TensorSpec
-from app.engines.engine import NUMPY_TYPES, Array
+from app.engines import ENGINES, LoadedModel
+from app.engines.warming import warm_up
 from app.errors import InvalidModel, OctetError
 from app.registry.tables import Variant
 from app.scratch import private_folder
@@ -130,22 +128,3 @@ class Loader:
             self._blobs.link(artifact.digest, folder / "model.onnx")
             self._blobs.link(artifact.data_digest, folder / artifact.data_name)
             yield folder / "model.onnx"
-
-
-def warm_up(model: LoadedModel) -> None:
-    """Run once on zeros, so that the first client does not pay for lazy allocation.
-
-    A model may refuse made-up inputs (shapes that must agree, say): it is served all the same.
-    """
-    try:
-        model.run({spec.name: zeros(spec) for spec in model.inputs})
-    except OctetError:
-        return
-
-
-def zeros(spec: TensorSpec) -> Array:
-    """An array that fits `spec`, each dynamic axis one long; empty strings for BYTES."""
-    shape = tuple(1 if axis < 0 else axis for axis in spec.shape)
-    if spec.datatype == "BYTES":
-        return np.full(shape, b"", dtype=np.object_)
-    return np.zeros(shape, dtype=NUMPY_TYPES[spec.datatype])
