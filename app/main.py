@@ -1,5 +1,6 @@
 """The gateway: wiring and lifespan, nothing else."""
 
+import logging
 import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from app import __version__, web
 from app.api import datasets, experiments, jobs, models, operations, outcomes, points, problems, uploads, variants
 from app.api.services import Services
 from app.blobs import LocalBlobStore
+from app.confinement import confinement
 from app.engines.cpu import usable_cores
 from app.experiments.overseer import Overseer
 from app.experiments.recorder import Recorder
@@ -44,6 +46,8 @@ from app.settings import Settings
 from app.tracing import Tracing
 from app.web import pages
 from app.web.report import render_report
+
+_log = logging.getLogger(__name__)
 
 #: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
 _CONTROL_THREADS = 4
@@ -99,6 +103,8 @@ def create_app(settings: Settings) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         migrations.check_current(database)
+        found = confinement()
+        _log.log(logging.INFO if found.is_complete else logging.WARNING, "%s", found)
         remove_leftovers(settings.scratch_folder)
         pool.tidy()
         await siblings.start()
