@@ -1,8 +1,8 @@
 """Seccomp: system calls that a process never makes again, whatever runs in it.
 
 A list of what is forbidden, since what numerical libraries call changes with their versions. Forbidden are ways out
-(sockets, other processes, their memory), ways to start programs, and parts of the kernel that are known for their faults
-and of no use to a computation.
+(sockets, other processes, their memory), ways to start programs, and parts of the kernel that are known for their
+faults and of no use to a computation.
 """
 
 import ctypes

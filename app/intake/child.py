@@ -65,7 +65,7 @@ def _inspect(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         from app.intake.onnx_model import check_model
 
         checked = check_model(source, filename, folder, limits)
-        # What is valid ONNX may still be beyond the engine, or break it: better here and now than at the first inference.
+        # What is valid ONNX may still be beyond the engine, or break it: better here than at the first inference.
         warm_up(ENGINES[DEFAULT_ENGINE].load(checked.path, intra_op_threads=1))
         return checked.as_json()
     from app.intake.dataset import check_dataset

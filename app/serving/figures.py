@@ -50,7 +50,7 @@ _FORM = TypeAdapter(_Written)
 
 
 def of_this_process(statistics: Statistics, pool: Pool) -> Figures:
-    return Figures(statistics.snapshot(), pool.loaded_bytes(), resident_bytes())
+    return Figures(statistics.snapshot(), pool.loaded_bytes(), resident_bytes() + pool.resident_bytes())
 
 
 def gathered(statistics: Statistics, pool: Pool, siblings: Siblings) -> Figures:

@@ -113,7 +113,7 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     started = subprocess.Popen
 
     def start(command: list[str], **how: object) -> object:
-        *python, grant, module = command
+        *python, _, module = command
         assert python[1:] == ["-P", "-m", "app.confinement.enter"]
         assert module == "app.intake.child"
         return started([sys.executable, "-c", script], **how)  # type: ignore[call-overload]
