@@ -52,7 +52,7 @@ class Loader:
         intra_op_threads: int,
         engines: Mapping[str, Engine] = ENGINES,
     ) -> None:
-        """`mapped`: where these forms are kept; on the same disk as `scratch`. `engines`: those to load with, by name."""
+        """`mapped`: where these forms are kept; on the same disk as `scratch`. `engines`: to load with, by name."""
         self._engines = engines
         self._blobs = blobs
         self._scratch = scratch
