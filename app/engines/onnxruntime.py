@@ -48,7 +48,7 @@ REFUSALS = (
 )
 
 
-_OUT_OF_MEMORY = ("bad_alloc", "allocate memory")
+_OUT_OF_MEMORY = ("bad_alloc", "allocate memory", "exceeds the supported maximum")
 
 
 def _spec(argument: Any) -> TensorSpec:
