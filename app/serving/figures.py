@@ -20,8 +20,8 @@ class Figures:
     tallies: Mapping[Key, Tally]
     loaded_bytes: Mapping[Artifact, int]
     resident_bytes: int
-    crashes: Mapping[Artifact, int] = field(default_factory=dict)
     processes: int = 1
+    crashes: Mapping[Artifact, int] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         written = _Written(
@@ -37,7 +37,7 @@ class Figures:
         """Raises `ValueError` for what `to_json` did not write."""
         written = _FORM.validate_json(raw)
         tallies = {(model, version): tally for model, version, tally in written.tallies}
-        return cls(tallies, dict(written.loaded_bytes), written.resident_bytes, dict(written.crashes))
+        return cls(tallies, dict(written.loaded_bytes), written.resident_bytes, crashes=dict(written.crashes))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ _FORM = TypeAdapter(_Written)
 
 def of_this_process(statistics: Statistics, pool: Pool) -> Figures:
     resident = resident_bytes() + pool.resident_bytes()
-    return Figures(statistics.snapshot(), pool.loaded_bytes(), resident, pool.crashes())
+    return Figures(statistics.snapshot(), pool.loaded_bytes(), resident, crashes=pool.crashes())
 
 
 def gathered(statistics: Statistics, pool: Pool, siblings: Siblings) -> Figures:
@@ -73,6 +73,6 @@ def summed(figures: Sequence[Figures]) -> Figures:
         merged([one.tallies for one in figures]),
         loaded,
         sum(one.resident_bytes for one in figures),
-        crashes,
         sum(one.processes for one in figures),
+        crashes,
     )
