@@ -3,6 +3,7 @@
 `app.api.problems` maps the classes named here to HTTP, and `app.inference.grpc.statuses` to gRPC; no other place does.
 """
 
+import math
 from collections.abc import Sequence
 
 
@@ -46,6 +47,9 @@ class Unsupported(OctetError):
 class Unavailable(OctetError):
     """Cannot be served now; the same request may succeed later."""
 
+    #: When it is worth another try.
+    retry_after_s: int = 5
+
 
 class QueueFull(Unavailable):
     """As many rows wait for the variant as may wait."""
@@ -73,6 +77,44 @@ class Unloaded(Unavailable):
             f"Request for unknown model: '{model}@{variant}' was unloaded; to load it:"
             f" POST /v2/repository/models/{model}@{variant}/load"
         )
+
+
+class Crashed(Unavailable):
+    """The process of a model ended while it computed. 503: whose request it was nobody can tell, when several ran."""
+
+    retry_after_s = 1
+
+    def __init__(self, how: str, model: str | None = None, *, before: bool = False) -> None:
+        """`before`: it had ended before it heard of this request."""
+        name = f"model '{model}'" if model is not None else "the model"
+        super().__init__(
+            f"the process of {name} ended while it computed this request, or another at the same time: {how};"
+            " the next request starts it anew"
+        )
+        self.how = how
+        self.before = before
+
+    def of(self, model: str) -> "Crashed":
+        """The same, with the name that the client knows."""
+        return Crashed(self.how, model, before=self.before)
+
+
+class Quarantined(Unavailable):
+    """The model's process has crashed too often to be started again at once."""
+
+    def __init__(self, crashes: int, seconds: float, model: str | None = None) -> None:
+        name = f"model '{model}'" if model is not None else "the model"
+        self.retry_after_s = max(1, math.ceil(seconds))
+        super().__init__(
+            f"the process of {name} has crashed {crashes} times in a short while; it is not started again for"
+            f" {self.retry_after_s} s"
+        )
+        self.crashes = crashes
+        self.seconds = seconds
+
+    def of(self, model: str) -> "Quarantined":
+        """The same, with the name that the client knows."""
+        return Quarantined(self.crashes, self.seconds, model)
 
 
 class NoSpace(OctetError):
@@ -159,6 +201,10 @@ class InvalidModel(Invalid):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, field="file")
+
+
+class TooMuchMemory(Invalid):
+    """Running the model on these inputs takes more memory than its process may have."""
 
 
 class InvalidDataset(Invalid):

@@ -1,5 +1,6 @@
 """The gateway: wiring and lifespan, nothing else."""
 
+import logging
 import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from app.api import datasets, experiments, jobs, models, operations, outcomes, p
 from app.api.document import DocumentedApi
 from app.api.services import Services
 from app.blobs import LocalBlobStore
+from app.confinement import confinement
+from app.engines import ENGINES
 from app.engines.cpu import usable_cores
 from app.experiments.overseer import Overseer
 from app.experiments.recorder import Recorder
@@ -29,6 +32,8 @@ from app.inference.recent import Recent
 from app.inference.repository import Repository
 from app.inference.trials import Trials
 from app.inference.upkeep import Upkeep
+from app.isolation.engine import IsolatedEngine
+from app.isolation.engine import Limits as RunnerLimits
 from app.queue import Outbox
 from app.registry import Database, migrations
 from app.scratch import remove_leftovers
@@ -48,6 +53,8 @@ from app.web.answers import Assets
 from app.web.report import render_report
 from app.web.traffic import Traffic
 
+_log = logging.getLogger(__name__)
+
 #: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
 _CONTROL_THREADS = 4
 
@@ -60,12 +67,15 @@ def create_app(settings: Settings) -> ASGIApp:
     database = Database(settings.registry_url)
     blobs = LocalBlobStore(settings.blob_folder)
     tracing = Tracing() if settings.tracing else None
+    model_memory = (settings.model_memory or machine_bytes() // 2) // settings.gateway_workers
+    isolated = _isolated(settings, model_memory)
     pool = Pool(
         blobs,
         settings.scratch_folder,
         settings.mapped_folder,
         intra_op_threads=settings.intra_op_threads,
-        memory_bytes=(settings.model_memory or machine_bytes() // 2) // settings.gateway_workers,
+        memory_bytes=model_memory,
+        engines=isolated or ENGINES,
     )
     statistics = Statistics()
     threads = settings.inference_threads or max(1, usable_cores() // settings.gateway_workers)
@@ -97,6 +107,8 @@ def create_app(settings: Settings) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         migrations.check_current(database)
+        found = confinement()
+        _log.log(logging.INFO if found.is_complete else logging.WARNING, "%s", found)
         remove_leftovers(settings.scratch_folder)
         pool.tidy()
         await siblings.start()
@@ -118,6 +130,8 @@ def create_app(settings: Settings) -> ASGIApp:
         core.control.shutdown(wait=False, cancel_futures=True)
         batcher.close()
         pool.close()
+        for engine in isolated.values():
+            engine.close()
         outbox.stop()
         database.close()
         if tracing is not None:
@@ -142,6 +156,14 @@ def create_app(settings: Settings) -> ASGIApp:
     _mount(app, inference)
     front = Front(app, inference.infer, problems.answer_to, draining, log_requests=settings.log_requests)
     return tracing.around(front) if tracing is not None else front
+
+
+def _isolated(settings: Settings, model_memory: int) -> dict[str, IsolatedEngine]:
+    """Engines whose models live in processes of their own, where that is wanted."""
+    if not settings.isolate:
+        return {}
+    limits = RunnerLimits(model_memory, settings.run_seconds)
+    return {name: IsolatedEngine(name, limits) for name in ENGINES}
 
 
 def _grpc(settings: Settings, core: Core) -> AbstractAsyncContextManager[None]:

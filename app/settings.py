@@ -59,6 +59,14 @@ class Settings(BaseSettings):
     model_memory: int = Field(
         default=0, ge=0, description="Bytes that loaded models may take together; 0 means half of the machine's memory."
     )
+    isolate: bool = Field(
+        default=False, description="Serve each variant from a confined process of its own, so that none breaks others."
+    )
+    run_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="Longest run of an isolated variant; then its process is ended.",
+    )
     pinned: str = Field(
         default="", description="Models, or model@variant, loaded at start and never evicted; separated by commas."
     )

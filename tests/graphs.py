@@ -282,3 +282,10 @@ def labelled_samples(
 
 def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def integer_quotient() -> onnx.ModelProto:
+    """`y = a / b` of 64-bit integers. The processor has no answer to -2^63 / -1, and onnxruntime 1.32 dies of it."""
+    a, b, y = (helper.make_tensor_value_info(name, TensorProto.INT64, ["n"]) for name in "aby")
+    graph = helper.make_graph([helper.make_node("Div", ["a", "b"], ["y"], "divide")], "quotient", [a, b], [y])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

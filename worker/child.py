@@ -1,56 +1,44 @@
 """The process that does a job's heavy work, apart from the worker so that what breaks it does not break the worker."""
 
 import json
+import math
 import os
-import resource
 import selectors
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from app.confinement import Grant, start
+from app.engines.cpu import usable_cores
 from app.errors import JobFailed
 
 _STDERR = "stderr.log"
+_GRACE_SECONDS = 60
 
 
 class Child:
-    """`python -m worker.pipeline FOLDER`: it knows its folder and nothing else, and ends when this process does."""
+    """`python -m worker.pipeline FOLDER`, confined to its folder; it ends when this process does."""
 
-    def __init__(self, folder: Path, *, memory_bytes: int) -> None:
+    def __init__(self, folder: Path, *, memory_bytes: int, seconds: float, file_bytes: int) -> None:
+        """`seconds`: the longest run, which this process sees to; of CPU it gets what all cores have in that time."""
         self._folder = folder
         self._stderr = (folder / _STDERR).open("wb")
-        self._process = subprocess.Popen(
-            # -P: the folder holds files that strangers named, and must not be where modules are looked for.
-            [sys.executable, "-P", "-m", "worker.pipeline", str(folder)],
+        self._process = start(
+            "worker.pipeline",
+            [str(folder)],
+            Grant(
+                folder,
+                memory_bytes=memory_bytes,
+                cpu_seconds=math.ceil(seconds * usable_cores()) + _GRACE_SECONDS,
+                file_bytes=file_bytes,
+            ),
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
             stderr=self._stderr,
-            cwd=folder,
-            # No secret of the service is inherited: the child runs what strangers uploaded.
-            env={
-                "PATH": os.defpath,
-                "HOME": str(folder),
-                "TMPDIR": str(folder),
-                "PYTHONNOUSERSITE": "1",
-                # Threads of training that spin while they wait take the cores from those that serve.
-                "OMP_WAIT_POLICY": "PASSIVE",
-            },
+            # Threads of training that spin while they wait take the cores from those that serve.
+            environment={"OMP_WAIT_POLICY": "PASSIVE"},
         )
-        self._prefer_as_victim(memory_bytes)
-
-    def _prefer_as_victim(self, memory_bytes: int) -> None:
-        """When memory runs out it is the child that goes: by its own limit, else as the kernel's first choice."""
-        if not hasattr(resource, "prlimit"):
-            return
-        try:
-            resource.prlimit(self._process.pid, resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-            Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("1000")
-        except (ProcessLookupError, PermissionError, FileNotFoundError):
-            # It has ended already, or the system does not let us: the job itself will tell.
-            return
 
     def messages(self, *, every_seconds: float) -> Iterator[dict[str, Any] | None]:
         """What the child says, as it says it; None at least once each `every_seconds`. Ends with the child."""

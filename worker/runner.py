@@ -168,7 +168,12 @@ class Runner:
         pulse = _Pulse(self._database, lease, self._settings.job_lease_seconds)
         deadline = time.monotonic() + self._settings.job_timeout_seconds
         checkpoints = Checkpoints(self._database, self._blobs, lease, folder)
-        child = Child(folder, memory_bytes=self._settings.job_memory_bytes or psutil.virtual_memory().total)
+        child = Child(
+            folder,
+            memory_bytes=self._settings.job_memory_bytes or psutil.virtual_memory().total,
+            seconds=self._settings.job_timeout_seconds,
+            file_bytes=self._settings.max_unpacked_bytes,
+        )
         try:
             for message in child.messages(every_seconds=_POLL_SECONDS):
                 if message is not None and "outcome" in message:

@@ -6,11 +6,14 @@ from typing import Any
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from app.blobs import LocalBlobStore
+from app.confinement import confinement
 from app.errors import Unavailable
 from app.registry import Database, migrations
 from worker.celery_app import app, settings
 from worker.runner import Runner
 from worker.sweeper import Sweeper
+
+_log = logging.getLogger(__name__)
 
 _database = Database(settings.registry_url)
 _runner = Runner(settings, _database, LocalBlobStore(settings.blob_folder))
@@ -43,6 +46,8 @@ def _check(**_: Any) -> None:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _start(**_: Any) -> None:
+    found = confinement()
+    _log.log(logging.INFO if found.is_complete else logging.WARNING, "%s", found)
     _sweeper.start()
 
 

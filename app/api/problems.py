@@ -65,7 +65,7 @@ def _octet_error(request: Request, error: Exception) -> Response:
     for kind in type(error).__mro__:
         if kind in _STATUS:
             status = _STATUS[kind][1 if _is_inference(request) else 0]
-            retry = {"Retry-After": "5"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+            retry = {"Retry-After": str(error.retry_after_s)} if isinstance(error, errors.Unavailable) else {}
             return answer(request, status, error.detail, error.field, **retry)
     return _defect(request, error)
 

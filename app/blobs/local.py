@@ -27,6 +27,8 @@ class LocalBlobStore:
         try:
             # Renamed only once its bytes are on disk: a crash leaves the whole blob or none.
             _sync(path)
+            # Jobs see blobs under names of their own; what runs there must not change them.
+            path.chmod(0o444)
             os.replace(path, target)
             _sync(target.parent)
         except OSError as error:

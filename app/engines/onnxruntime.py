@@ -1,15 +1,19 @@
 """ONNX Runtime on its CPU provider."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+# Before it is imported: it would keep a file in the home folder, and a thread that reports to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 import onnxruntime as ort
 
 from app.engines.cpu import fingerprint
 from app.engines.engine import Array, TensorSpec
-from app.errors import Invalid, InvalidModel
+from app.errors import Invalid, InvalidModel, TooMuchMemory
 
 NAME = "onnxruntime"
 VERSION: str = ort.__version__
@@ -44,6 +48,9 @@ REFUSALS = (
 )
 
 
+_OUT_OF_MEMORY = ("bad_alloc", "allocate memory", "exceeds the supported maximum")
+
+
 def _spec(argument: Any) -> TensorSpec:
     if argument.type not in _DATATYPES:
         raise InvalidModel(f"'{argument.name}' is of type {argument.type}; only dense tensors can be served")
@@ -66,6 +73,8 @@ class OnnxRuntimeModel:
         try:
             results: list[Array] = self._session.run(outputs, feeds)
         except REFUSALS as error:
+            if any(words in str(error) for words in _OUT_OF_MEMORY):
+                raise TooMuchMemory("running the model on these inputs takes more memory than there is") from error
             raise Invalid(f"the model refused these inputs: {first_line(error)}") from error
         return [_encoded(array) for array in results] if self._strings else results
 

@@ -40,6 +40,7 @@ class InferenceMetrics(Collector):
         yield _histogram("compute", "Time of a batch inside the engine.", tallies, labels, _computing)
         yield _batch_rows(tallies, labels)
         yield _loaded(figures, known, labels)
+        yield _crashes(figures, known, labels)
         yield from _processes(figures)
         yield from _as_triton(tallies)
 
@@ -114,6 +115,16 @@ def _loaded(figures: Figures, known: Known, labels: Labels) -> Metric:
     for key, (_, artifact) in known.items():
         if artifact in figures.loaded_bytes:
             family.add_metric(labels[key], figures.loaded_bytes[artifact])
+    return family
+
+
+def _crashes(figures: Figures, known: Known, labels: Labels) -> Metric:
+    family = CounterMetricFamily(
+        "octet_model_crashes", "Times that an isolated variant's process ended by itself.", labels=_LABELS
+    )
+    for key, (_, artifact) in known.items():
+        if artifact in figures.crashes:
+            family.add_metric(labels[key], figures.crashes[artifact])
     return family
 
 

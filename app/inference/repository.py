@@ -25,10 +25,20 @@ class Repository:
         """All variants of all models."""
         with self._database.reading() as session:
             return [
-                {"name": model.name, "version": str(variant.version), **_state(variant)}
+                {"name": model.name, "version": str(variant.version), **self._state(variant)}
                 for model in models.listed(session)
                 for variant in variants.listed(session, model)
             ]
+
+    def _state(self, variant: Variant) -> dict[str, str]:
+        if not variants.may_serve(variant):
+            return {"state": "UNAVAILABLE", "reason": f"rejected: {'; '.join(variant.reasons)}"}
+        if variant.unloaded_at is not None:
+            return {"state": "UNAVAILABLE", "reason": "unloaded"}
+        quarantined = self._pool.quarantined(Artifact.of(variant))
+        if quarantined is not None:
+            return {"state": "UNAVAILABLE", "reason": quarantined}
+        return {"state": "READY", "reason": ""}
 
     def load(self, name: str) -> None:
         """Have `model@variant`, or the default of `model`, in memory when this returns.
@@ -66,11 +76,3 @@ class Repository:
         self._recent.forget(model.name)
         for artifact in artifacts:
             self._pool.unload(artifact)
-
-
-def _state(variant: Variant) -> dict[str, str]:
-    if not variants.may_serve(variant):
-        return {"state": "UNAVAILABLE", "reason": f"rejected: {'; '.join(variant.reasons)}"}
-    if variant.unloaded_at is not None:
-        return {"state": "UNAVAILABLE", "reason": "unloaded"}
-    return {"state": "READY", "reason": ""}

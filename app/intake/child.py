@@ -1,6 +1,7 @@
 """The process that reads what strangers sent: one request as JSON on stdin, one answer as JSON on stdout.
 
-Run by `app.intake.sandbox`. Parsers may crash, hang or swallow memory here; the gateway only sees it end.
+Run by `app.intake.sandbox`, confined as `app.confinement` has it. Parsers, and the model that is run here for the first
+time, may crash, hang or swallow memory; the gateway only sees it end.
 """
 
 import errno
@@ -12,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from app.errors import InvalidDataset, InvalidModel, NoSpace, OctetError
+from app.errors import InvalidDataset, InvalidModel, NoSpace, OctetError, TooMuchMemory
 from app.intake.artifacts import Limits
 
 #: Past the parent's own limit: for when there is no parent left to enforce it.
@@ -22,7 +23,7 @@ _GRACE_SECONDS = 5
 def main() -> None:
     answer_to = _take_stdout()
     request = json.load(sys.stdin)
-    _limit(request["seconds"], request["address_space_bytes"])
+    signal.setitimer(signal.ITIMER_REAL, request["seconds"] + _GRACE_SECONDS)
     answer = json.dumps(_answer(request))
     with os.fdopen(answer_to, "w") as out:
         out.write(answer)
@@ -35,22 +36,13 @@ def _take_stdout() -> int:
     return answer_to
 
 
-def _limit(seconds: float, address_space_bytes: int) -> None:
-    signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE_SECONDS)
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
-    except (ImportError, OSError, ValueError):
-        pass  # a platform without it: the timeout is what is left
-
-
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     folder = Path(request["folder"])
     refusal = InvalidModel if request["kind"] == "model" else InvalidDataset
     try:
         return {"checked": _inspect(request, folder)}
+    except TooMuchMemory:
+        return _refused(refusal("running the model takes more memory than is granted for one of its size"), request)
     except OctetError as error:
         return _refused(error, request)
     except MemoryError:
@@ -69,11 +61,12 @@ def _inspect(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     limits = Limits(request["seconds"], request["unpacked_bytes"])
     if request["kind"] == "model":
         from app.engines import DEFAULT_ENGINE, ENGINES
+        from app.engines.warming import warm_up
         from app.intake.onnx_model import check_model
 
         checked = check_model(source, filename, folder, limits)
-        # What is valid ONNX may still be beyond the engine: better refused now than at the first inference.
-        ENGINES[DEFAULT_ENGINE].load(checked.path, intra_op_threads=1)
+        # What is valid ONNX may still be beyond the engine, or break it: better here than at the first inference.
+        warm_up(ENGINES[DEFAULT_ENGINE].load(checked.path, intra_op_threads=1))
         return checked.as_json()
     from app.intake.dataset import check_dataset
 

@@ -14,6 +14,8 @@ from app.intake.artifacts import Limits
 from app.intake.onnx_walk import Found
 
 MAX_ELEMENTS = 2**63 - 1
+#: Tens of times as many as the largest models have; each costs loaders hundreds of bytes, however few it holds.
+MAX_TENSORS = 1_000_000
 _KEYS = frozenset({"location", "offset", "length", "checksum"})
 
 #: Bits of one element in `raw_data`; elements under a byte are packed.
@@ -96,6 +98,7 @@ class TensorChecker:
         self._source_bytes = source_bytes
         self._limits = limits
         self._external_bytes = 0
+        self._tensors = 0
 
     def check(self, found: Found) -> None:
         """Raise `InvalidModel` unless the tensor or sparse tensor `found` has exactly the bytes it declares."""
@@ -105,6 +108,9 @@ class TensorChecker:
             self._check_sparse(found.message, found)
 
     def _check_tensor(self, tensor: TensorProto, found: Found) -> None:
+        self._tensors += 1
+        if self._tensors > MAX_TENSORS:
+            raise TooLarge(f"the model holds more than {MAX_TENSORS} tensors", field="file")
         label = _label(tensor, found)
         if tensor.data_type not in _BITS and tensor.data_type != TensorProto.STRING:
             raise InvalidModel(f"{label} is of element type {tensor.data_type}, which is not one known here")

@@ -2,11 +2,11 @@
 
 import json
 import logging
+import math
 import os
 import selectors
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,8 +17,10 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict
 
-import app
 from app import errors
+from app.blobs.digest import sha256_of
+from app.confinement import Grant, start
+from app.engines.cpu import usable_cores
 from app.errors import InvalidDataset, InvalidModel, OctetError
 from app.intake.archive import MAX_RATIO, Refusal
 from app.intake.artifacts import CheckedDataset, CheckedModel, Limits
@@ -38,6 +40,11 @@ _SPACE_TIMES = 4
 _SPACE_COUNTED_BYTES = 2 * 1024**3
 
 
+_LARGEST_ONNX_BYTES = 2 * 1024**3
+#: The upload's name in the child's folder; what the child makes has others.
+_UPLOAD = "upload"
+
+
 def inspect_model(source: Path, filename: str, folder: Path, limits: Limits) -> CheckedModel:
     """Check the uploaded model at `source`, which the client called `filename`; its files lie in `folder`.
 
@@ -48,7 +55,11 @@ def inspect_model(source: Path, filename: str, folder: Path, limits: Limits) -> 
     child = _Child("model", InvalidModel, folder.absolute(), limits)
     answer = child.ask(source, filename, None)
     with child.refused_if_nonsense():
-        return CheckedModel.from_json(answer, folder.absolute())
+        checked = CheckedModel.from_json(answer, folder.absolute())
+        _check_digest(checked.path, checked.file_digest)
+        if checked.data_path is not None:
+            _check_digest(checked.data_path, checked.data_digest)
+        return checked
 
 
 def inspect_dataset(
@@ -63,7 +74,9 @@ def inspect_dataset(
     child = _Child("dataset", InvalidDataset, folder.absolute(), limits)
     answer = child.ask(source, filename, preprocess)
     with child.refused_if_nonsense():
-        return CheckedDataset.from_json(answer, folder.absolute())
+        checked = CheckedDataset.from_json(answer, folder.absolute())
+        _check_digest(checked.path, checked.digest)
+        return checked
 
 
 class _Answer(BaseModel):
@@ -89,17 +102,25 @@ class _Child:
 
     def ask(self, source: Path, filename: str, preprocess: str | None) -> dict[str, Any]:
         """What the child found; raises the error it answers with, or the refusal when it gives no good answer."""
-        request = {
-            "kind": self.kind,
-            "source": str(source.absolute()),
-            "filename": filename,
-            "folder": str(self.folder),
-            "preprocess": preprocess,
-            "seconds": self.limits.seconds,
-            "unpacked_bytes": self.limits.unpacked_bytes,
-            "address_space_bytes": _address_space(source, filename),
-        }
-        content = self._run(request)
+        with _within_reach(source, self.folder) as reachable:
+            request = {
+                "kind": self.kind,
+                "source": str(reachable),
+                "filename": filename,
+                "folder": str(self.folder),
+                "preprocess": preprocess,
+                "seconds": self.limits.seconds,
+                "unpacked_bytes": self.limits.unpacked_bytes,
+            }
+            grant = Grant(
+                self.folder,
+                readable=(reachable,),
+                memory_bytes=_address_space(source, filename),
+                cpu_seconds=math.ceil(self.limits.seconds * usable_cores()) + _EXIT_SECONDS,
+                # Of a model's weights, some may have been in the .onnx, and all may end up in one file.
+                file_bytes=self.limits.unpacked_bytes + _LARGEST_ONNX_BYTES,
+            )
+            content = self._run(request, grant)
         with self.refused_if_nonsense():
             answer = _Answer.model_validate_json(content)
             error = _error(answer)
@@ -119,9 +140,9 @@ class _Child:
             log.warning("the process checking an uploaded %s gave no valid answer: %s", self.kind, error)
             raise self._unreadable("it is damaged") from error
 
-    def _run(self, request: dict[str, Any]) -> bytes:
+    def _run(self, request: dict[str, Any], grant: Grant) -> bytes:
         """Start the child, and wait for all that it answers and for its end."""
-        child = _started(request, self.folder)
+        child = _started(request, grant)
         assert child.stdout is not None
         with child.stdout as stdout:
             try:
@@ -137,7 +158,7 @@ class _Child:
                 _end(child)
         if status != 0:
             log.warning("the process checking an uploaded %s ended with status %d", self.kind, status)
-            raise self._unreadable("reading it crashes, or takes too much memory")
+            raise self._unreadable("reading or running it crashes, or takes too much memory")
         return content
 
     def _unreadable(self, reason: str) -> OctetError:
@@ -151,21 +172,39 @@ def _address_space(source: Path, filename: str) -> int:
     return _SPACE_BASE_BYTES + _SPACE_TIMES * min(reach, _SPACE_COUNTED_BYTES)
 
 
-def _started(request: dict[str, Any], folder: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def _within_reach(source: Path, folder: Path) -> Iterator[Path]:
+    """A name of `source` in `folder`, where the child may link it; itself, where file systems cannot link."""
+    reachable = folder / _UPLOAD
+    try:
+        os.link(source, reachable)
+    except OSError:
+        yield source.absolute()
+        return
+    try:
+        yield reachable
+    finally:
+        reachable.unlink(missing_ok=True)
+
+
+def _check_digest(path: Path, claimed: str | None) -> None:
+    """What is kept under a digest must have it, and not only say so; raises `ValueError`."""
+    if sha256_of(path) != claimed:
+        raise ValueError(f"{path.name} does not have the digest that it is said to have")
+
+
+def _started(request: dict[str, Any], grant: Grant) -> "subprocess.Popen[bytes]":
     # A file, not a pipe, for the request: writing it can never wait for a child that does not read.
-    with tempfile.TemporaryFile(dir=folder) as stdin:
+    with tempfile.TemporaryFile(dir=grant.folder) as stdin:
         stdin.write(json.dumps(request).encode())
         stdin.seek(0)
-        return subprocess.Popen(
-            # -P: `folder` holds files of strangers and is the working directory, so nothing is imported from it.
-            [sys.executable, "-P", "-m", "app.intake.child"],
+        return start(
+            "app.intake.child",
+            [],
+            grant,
             stdin=stdin,
-            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=folder,
-            env=_environment(folder),
-            close_fds=True,
-            start_new_session=True,
+            environment={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"},
         )
 
 
@@ -202,16 +241,3 @@ def _error(answer: _Answer) -> OctetError | None:
     error = kind.__new__(kind)
     OctetError.__init__(error, answer.detail, field=answer.field)
     return error
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """No secret, no setting: only what an interpreter needs to start and to find this package."""
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    return kept | {
-        "PYTHONPATH": str(Path(app.__file__).parents[1]),
-        "LANG": "C.UTF-8",
-        "TMPDIR": str(folder),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MALLOC_ARENA_MAX": "2",
-    }

@@ -12,7 +12,8 @@ from functools import cached_property, partial
 
 from app.engines import LoadedModel
 from app.engines.engine import Array
-from app.errors import DeadlineUnmet, QueueFull, Unavailable
+from app.errors import Crashed, DeadlineUnmet, Quarantined, QueueFull, Unavailable
+from app.isolation.engine import RunnerModel
 from app.serving.alarm import Alarm
 from app.serving.batches import NotOneRowEach, Work, joined, split
 from app.serving.deadlines import Pace
@@ -170,6 +171,10 @@ class Lane:
             return None
         try:
             lease = self._pool.acquire_loaded(self._target.artifact)
+            if lease is not None and isinstance(lease.model, RunnerModel):
+                # Another process answers when it likes, and the caller may be the event loop.
+                lease.release()
+                return None
             return None if lease is None else self._computed_here(work, now, lease)
         finally:
             self._threads.give_back()
@@ -258,10 +263,13 @@ class Lane:
         try:
             batch, late = self._next_batch()
             self._fail_all(late, DeadlineUnmet(self._target.model))
-            if batch:
-                self._compute(batch, lease.model)
+            if not batch:
+                return
+            gone = self._compute(batch, lease.model)
         finally:
             lease.release()
+        if gone is not None:
+            self._compute_anew(batch, gone)
 
     def _loaded(self, loading: "Future[Lease]") -> None:
         error = loading.exception()
@@ -272,7 +280,11 @@ class Lane:
         with self._lock:
             self._turn_due = False
             everyone = list(self._everyone())
-        self._fail_all(everyone, error)
+        self._fail_all(everyone, self._named(error))
+
+    def _named(self, error: BaseException) -> BaseException:
+        """The error as the client can make sense of it."""
+        return error.of(self._target.model) if isinstance(error, Crashed | Quarantined) else error
 
     def _everyone(self) -> Iterator[Pending]:
         """All who wait, out of line."""
@@ -305,20 +317,48 @@ class Lane:
             rows = min(rows, -(-self._line.rows // (idle + 1)))
         return self._pace.paying_rows(rows, self._line.elements // self._line.rows, now_ns)
 
-    def _compute(self, batch: list[Pending], model: LoadedModel) -> None:
-        """Answer all of `batch`. One that fails is run again request by request: only who is wrong gets the error."""
+    def _compute_anew(self, batch: list[Pending], gone: Crashed) -> None:
+        """Compute `batch`, for which the model was `gone` before it came, with the model started again.
+
+        The thread waits for that: it is rare, and takes milliseconds.
+        """
+        try:
+            lease = self._pool.acquire(self._target.artifact).result()
+        except Exception as error:  # noqa: BLE001 - told to who asked
+            self._fail_all(batch, self._named(error))
+            return
+        try:
+            again = self._compute(batch, lease.model)
+        finally:
+            lease.release()
+        if again is not None:
+            self._fail_all(batch, self._named(gone))
+
+    def _compute(self, batch: list[Pending], model: LoadedModel) -> Crashed | None:
+        """Answer all of `batch`. One that fails is run again request by request: only who is wrong gets the error.
+
+        Where the model's process was gone before anything of `batch` reached it, that is returned, and nobody answered.
+        """
         error = self._attempt(batch, model)
         if error is None:
-            return
+            return None
+        if isinstance(error, Crashed):
+            if error.before:
+                return error
+            self._fail_all(batch, self._named(error))
+            return None
         # What failed must not keep the model in memory for as long as somebody looks at the error.
         traceback.clear_frames(error.__traceback__)
         if len(batch) == 1:
             self._fail_all(batch, error)
-            return
+            return None
         for pending in batch:
-            self._compute([pending], model)
+            crashed = self._compute([pending], model)
+            if crashed is not None:
+                self._fail_all([pending], self._named(crashed))
         if isinstance(error, NotOneRowEach | NotPadded) or not any(pending.exception() for pending in batch):
             self._give_up(batch, error)
+        return None
 
     def _give_up(self, batch: list[Pending], error: Exception) -> None:
         """No more batches of the kind of `batch`, which failed for no fault of a request."""

@@ -3,17 +3,16 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from app.blobs import BlobStore
-from app.engines import ENGINES, LoadedModel, TensorSpec
-from app.engines.engine import NUMPY_TYPES, Array
+from app.engines import ENGINES, Engine, LoadedModel
+from app.engines.warming import warm_up
 from app.errors import InvalidModel, OctetError
+from app.isolation.engine import RunnerModel
 from app.registry.tables import Variant
 from app.scratch import private_folder
 
@@ -44,20 +43,37 @@ class Loader:
     loads in a fraction of the time, takes about half the memory, and most of that once for all processes.
     """
 
-    def __init__(self, blobs: BlobStore, scratch: Path, mapped: Path, *, intra_op_threads: int) -> None:
-        """`mapped`: where these forms are kept; on the same disk as `scratch`."""
+    def __init__(
+        self,
+        blobs: BlobStore,
+        scratch: Path,
+        mapped: Path,
+        *,
+        intra_op_threads: int,
+        engines: Mapping[str, Engine] = ENGINES,
+    ) -> None:
+        """`mapped`: where these forms are kept; on the same disk as `scratch`. `engines`: to load with, by name."""
+        self._engines = engines
         self._blobs = blobs
         self._scratch = scratch
         self._mapped = mapped
         self._intra_op_threads = intra_op_threads
 
     def load(self, artifact: Artifact, *, arena: bool = True) -> LoadedModel:
-        """The model, warm. Raises `InvalidModel` when it cannot be loaded. Without `arena` it keeps less memory."""
+        """The model, warm. Without `arena` it keeps less memory.
+
+        Raises `InvalidModel` when it cannot be loaded, `Crashed` when that ends its process.
+        """
         try:
             model = self._from_mapped(artifact, arena) or self._as_it_is(artifact, arena)
         except FileNotFoundError as error:
             raise InvalidModel("failed to load: the artifact was deleted") from error
-        warm_up(model)
+        try:
+            warm_up(model)
+        except BaseException:
+            if isinstance(model, RunnerModel):
+                model.close()
+            raise
         return model
 
     def file_bytes(self, artifact: Artifact) -> int:
@@ -74,7 +90,7 @@ class Loader:
 
     def tidy(self) -> None:
         """Remove what is kept of artifacts that are gone, or for engines that are not these any more."""
-        builds = {engine.build() for engine in ENGINES.values()}
+        builds = {engine.build() for engine in self._engines.values()}
         for kept in self._mapped.iterdir():
             try:
                 self._blobs.path(kept.name)
@@ -88,7 +104,7 @@ class Loader:
         """None where that is not worth while, or does not succeed."""
         if self.file_bytes(artifact) < _MAPPED_FROM_BYTES:
             return None
-        engine = ENGINES[artifact.engine]
+        engine = self._engines[artifact.engine]
         place = self._mapped / artifact.digest / engine.build()
         try:
             if not place.exists():
@@ -105,7 +121,7 @@ class Loader:
         with self._files(artifact) as source, private_folder(self._scratch) as folder:
             made = folder / "made"
             made.mkdir()
-            ENGINES[artifact.engine].save(source, made)
+            self._engines[artifact.engine].save(source, made)
             for file in made.iterdir():
                 with file.open("rb") as written:
                     os.fsync(written)
@@ -118,34 +134,14 @@ class Loader:
 
     def _as_it_is(self, artifact: Artifact, arena: bool) -> LoadedModel:
         with self._files(artifact) as source:
-            return ENGINES[artifact.engine].load(source, intra_op_threads=self._intra_op_threads, arena=arena)
+            engine = self._engines[artifact.engine]
+            return engine.load(source, intra_op_threads=self._intra_op_threads, arena=arena)
 
     @contextmanager
     def _files(self, artifact: Artifact) -> Iterator[Path]:
-        """The ONNX file, with its external data beside it."""
-        if artifact.data_digest is None or artifact.data_name is None:
-            yield self._blobs.path(artifact.digest)
-            return
+        """The ONNX file, with its external data beside it and nothing else."""
         with private_folder(self._scratch) as folder:
             self._blobs.link(artifact.digest, folder / "model.onnx")
-            self._blobs.link(artifact.data_digest, folder / artifact.data_name)
+            if artifact.data_digest is not None and artifact.data_name is not None:
+                self._blobs.link(artifact.data_digest, folder / artifact.data_name)
             yield folder / "model.onnx"
-
-
-def warm_up(model: LoadedModel) -> None:
-    """Run once on zeros, so that the first client does not pay for lazy allocation.
-
-    A model may refuse made-up inputs (shapes that must agree, say): it is served all the same.
-    """
-    try:
-        model.run({spec.name: zeros(spec) for spec in model.inputs})
-    except OctetError:
-        return
-
-
-def zeros(spec: TensorSpec) -> Array:
-    """An array that fits `spec`, each dynamic axis one long; empty strings for BYTES."""
-    shape = tuple(1 if axis < 0 else axis for axis in spec.shape)
-    if spec.datatype == "BYTES":
-        return np.full(shape, b"", dtype=np.object_)
-    return np.zeros(shape, dtype=NUMPY_TYPES[spec.datatype])

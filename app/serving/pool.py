@@ -2,13 +2,16 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from app.blobs import BlobStore
-from app.engines import LoadedModel
+from app.engines import ENGINES, Engine, LoadedModel
+from app.errors import Crashed
+from app.isolation.engine import RunnerModel, proportional_bytes
+from app.serving.crashes import Crashes
 from app.serving.loading import Artifact, Loader
 from app.serving.memory import give_back_freed, resident_bytes
 from app.serving.threads import lower_priority
@@ -61,11 +64,19 @@ class Pool:
     """
 
     def __init__(
-        self, blobs: BlobStore, scratch: Path, mapped: Path, *, intra_op_threads: int, memory_bytes: int | None = None
+        self,
+        blobs: BlobStore,
+        scratch: Path,
+        mapped: Path,
+        *,
+        intra_op_threads: int,
+        memory_bytes: int | None = None,
+        engines: Mapping[str, Engine] = ENGINES,
     ) -> None:
-        """`scratch`, `mapped`: as for `Loader`. `memory_bytes`: what all loaded models may take together; None for no
-        limit."""
-        self._files = Loader(blobs, scratch, mapped, intra_op_threads=intra_op_threads)
+        """`scratch`, `mapped`, `engines`: as for `Loader`. `memory_bytes`: what all loaded models may take together;
+        None for no limit."""
+        self._files = Loader(blobs, scratch, mapped, intra_op_threads=intra_op_threads, engines=engines)
+        self._crashes = Crashes()
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
         # The least recently used first.
@@ -76,10 +87,15 @@ class Pool:
     def acquire(self, artifact: Artifact) -> "Future[Lease]":
         """A lease, at once when the artifact is loaded, and else when it is; callers that come meanwhile share a load.
 
-        The future fails with `InvalidModel` when it cannot be loaded; the next call tries again.
+        The future fails with `InvalidModel` when it cannot be loaded, `Crashed` when that ends its process; the next
+        call tries again. One that has crashed often lately is left alone for a while: `Quarantined`.
         """
         future: Future[Lease] = Future()
         with self._lock:
+            quarantined = self._crashes.refusal(artifact)
+            if quarantined is not None and artifact not in self._entries:
+                future.set_exception(quarantined)
+                return future
             entry = self._entries.pop(artifact, None)
             first = entry is None
             entry = self._entries[artifact] = entry or _Entry(artifact)
@@ -104,7 +120,7 @@ class Pool:
 
     @contextmanager
     def lease(self, artifact: Artifact) -> Iterator[LoadedModel]:
-        """The model, which stays in memory within the block. Blocks while it loads; raises `InvalidModel`."""
+        """The model, which stays in memory within the block. Blocks while it loads; raises as `acquire`'s future."""
         lease = self.acquire(artifact).result()
         try:
             yield lease.model
@@ -165,6 +181,21 @@ class Pool:
         with self._lock:
             return {artifact: entry.size_bytes for artifact, entry in self._entries.items() if entry.model is not None}
 
+    def resident_bytes(self) -> int:
+        """What the processes of isolated models take of memory, besides this one's."""
+        with self._lock:
+            models = [entry.model for entry in self._entries.values()]
+        return sum(proportional_bytes(model.process) for model in models if isinstance(model, RunnerModel))
+
+    def quarantined(self, artifact: Artifact) -> str | None:
+        """Why it is not started at present: it crashed too often. None otherwise."""
+        refusal = self._crashes.refusal(artifact)
+        return None if refusal is None else refusal.detail
+
+    def crashes(self) -> dict[Artifact, int]:
+        """How often the process of each artifact has ended by itself, of those that ever did."""
+        return self._crashes.counts()
+
     def close(self) -> None:
         """Load nothing any more; what is loaded stays until the process ends."""
         self._loads.shutdown(wait=False, cancel_futures=True)
@@ -179,6 +210,8 @@ class Pool:
             # What the engine parsed and repacked is more than what it keeps: three times the weights stay otherwise.
             give_back_freed()
             grown = resident_bytes() - before
+            if isinstance(model, RunnerModel):
+                grown = model.resident_bytes()
         except BaseException as error:  # noqa: BLE001 - told to those who wait
             self._failed(entry, error)
             return
@@ -203,6 +236,8 @@ class Pool:
 
     def _failed(self, entry: _Entry, error: BaseException) -> None:
         with self._lock:
+            if isinstance(error, Crashed):
+                self._crashes.note(entry.artifact)
             if self._entries.get(entry.artifact) is entry:
                 del self._entries[entry.artifact]
             waiters = [future for future in entry.waiters if future.set_running_or_notify_cancel()]
@@ -256,11 +291,19 @@ class Pool:
     def _released(self, entry: _Entry) -> None:
         with self._lock:
             entry.leases -= 1
+            if isinstance(entry.model, RunnerModel) and entry.model.is_dead and not entry.retired:
+                # Whoever comes next has it started anew.
+                self._crashes.note(entry.artifact)
+                self._entries.pop(entry.artifact, None)
+                entry.retired = True
             last = entry.retired and not entry.leases and not entry.waiters
         if last:
             self._free(entry)
 
     def _free(self, entry: _Entry) -> None:
-        entry.model = None
+        model, entry.model = entry.model, None
+        if isinstance(model, RunnerModel):
+            model.close()
+        del model
         give_back_freed()
         entry.out.set()

@@ -3,7 +3,7 @@
 import io
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,15 @@ _JOB_SECONDS = 600
 class Octet:
     """`octet serve`, or for `worker=False` `octet gateway` alone, on these cores; everything lies under `home`."""
 
-    def __init__(self, home: Path, port: int, cores: Collection[int], *, worker: bool = True) -> None:
+    def __init__(
+        self,
+        home: Path,
+        port: int,
+        cores: Collection[int],
+        *,
+        worker: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = port
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120)
         home.mkdir(parents=True, exist_ok=True)
@@ -33,9 +41,9 @@ class Octet:
         self.server = Server(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cores=cores,
-            log=home / "octet.log",
+            log=home / f"octet-{port}.log",
             probe=self._ready,
-            environment={"OCTET_HOME": str(home), "OCTET_GRPC_PORT": "0"},
+            environment={"OCTET_HOME": str(home), "OCTET_GRPC_PORT": "0", **(environment or {})},
             folder=ROOT,
         )
 

@@ -127,10 +127,15 @@ def test_a_job_whose_process_dies_fails_with_the_reason_and_the_worker_lives(
 
 
 def test_a_model_that_wants_too_much_memory_fails_its_job_clearly(tmp_path: Path) -> None:
-    service = Service(tmp_path / "home", {"OCTET_JOB_MEMORY_BYTES": str(4 * 1024**3)})
+    service = Service(tmp_path / "home", {"OCTET_JOB_MEMORY_BYTES": str(3 * 1024**3)})
     service.start()
     try:
-        service.upload_model(graphs.greedy_for_memory().SerializeToString())
+        # Of 160 GB, it is refused when it is uploaded; of 2.5 GB, it gets as far as the job, which has less.
+        greedy = {"file": ("model.onnx", graphs.greedy_for_memory().SerializeToString())}
+        refused = service.http.post("/api/v1/models", files=greedy, data={"name": "greedier"})
+        assert refused.status_code == 422
+        assert "memory" in refused.json()["detail"]
+        service.upload_model(graphs.greedy_for_memory(side=25_000).SerializeToString())
         job = service.finished(service.submit(method="fp16"))
         assert job["state"] == "failed"
         assert "memory" in job["error"].lower(), job

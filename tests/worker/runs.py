@@ -83,7 +83,7 @@ def child(play: Callable[[Path], Messages]) -> type:
     """A stand-in for `worker.child.Child` that says what `play` yields, and crashes when that ends."""
 
     class Child:
-        def __init__(self, folder: Path, *, memory_bytes: int) -> None:
+        def __init__(self, folder: Path, **limits: float) -> None:
             self._folder = folder
 
         def messages(self, *, every_seconds: float) -> Messages:

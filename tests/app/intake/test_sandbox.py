@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from app import errors
+from app.confinement.start import clean_environment
 from app.errors import InvalidDataset, InvalidModel, NoSpace, TooLarge
 from app.intake import sandbox
 from app.intake.artifacts import ArraySpec, Limits
@@ -96,7 +97,7 @@ def test_nothing_is_imported_from_the_folder_and_no_secret_is_passed(
     monkeypatch.setenv("OCTET_DATABASE_URL", "postgresql://user:secret@host/db")
     content = graphs.linear_classifier().SerializeToString()
     assert inspect_model(room.upload(content), "m.onnx", room.folder, room.limits).opset == 17
-    environment = sandbox._environment(room.folder)
+    environment = clean_environment(room.folder)
     assert not any(name.startswith("OCTET") or "secret" in value for name, value in environment.items())
 
 
@@ -112,10 +113,12 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     started = subprocess.Popen
 
     def start(command: list[str], **how: object) -> object:
-        assert command[1:] == ["-P", "-m", "app.intake.child"]
+        *python, _, module = command
+        assert python[1:] == ["-P", "-m", "app.confinement.enter"]
+        assert module == "app.intake.child"
         return started([sys.executable, "-c", script], **how)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(sandbox.subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import pytest
 
 from app.blobs import LocalBlobStore
 from app.engines import ENGINES
+from app.engines.warming import zeros
 from app.errors import InvalidModel
-from app.serving.loading import Artifact, Loader, zeros
+from app.serving.loading import Artifact, Loader
 from tests import graphs
 from tests.app.serving.artifacts import kept, kept_model
 

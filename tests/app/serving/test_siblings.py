@@ -21,6 +21,12 @@ class Loaded:
     def loaded_bytes(self) -> dict[Artifact, int]:
         return self.sizes
 
+    def resident_bytes(self) -> int:
+        return 5
+
+    def crashes(self) -> dict[Artifact, int]:
+        return dict.fromkeys(self.sizes, 2)
+
 
 def figures(rows: int, **sizes: int) -> Figures:
     statistics = Statistics()
@@ -42,6 +48,7 @@ def test_figures_of_several_processes_are_summed() -> None:
     tally = both.tallies["m", 1]
     assert (tally.rows, tally.executions, tally.queue) == (7, 2, Total(2, 10))
     assert both.resident_bytes > figures(1).resident_bytes
+    assert both.crashes == {Artifact("onnxruntime", "a"): 4, Artifact("onnxruntime", "b"): 2}
 
 
 @pytest.fixture

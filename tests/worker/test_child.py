@@ -1,0 +1,31 @@
+"""Jobs of every method in the process that they really run in, confined."""
+
+from pathlib import Path
+
+import pytest
+
+from app.registry.evaluations import Outcome
+from app.registry.methods import METHODS
+from tests.worker import models
+from tests.worker.test_pipeline import _images, _lay_out
+from worker.child import Child
+
+GIB = 1024**3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_job_gets_all_that_it_needs_from_within_its_confinement(tmp_path: Path, method: str) -> None:
+    if method == "qat":
+        pytest.importorskip("torch")
+    folder = tmp_path / "job"
+    folder.mkdir()
+    spec = _lay_out(folder, method, models.classifier(), _images(64))
+    child = Child(folder, memory_bytes=16 * GIB, seconds=600, file_bytes=GIB)
+    try:
+        said = [message for message in child.messages(every_seconds=120) if message is not None]
+        assert "outcome" in said[-1], (said[-1], (folder / "stderr.log").read_text()[-2000:])
+        outcome = Outcome.model_validate(said[-1]["outcome"])
+    finally:
+        child.end()
+    assert spec.method == method
+    assert outcome.artifact is None or (folder / outcome.artifact).is_file()
