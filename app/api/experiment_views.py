@@ -92,7 +92,7 @@ class ExperimentRequest(Strict):
 
     name: str
     unit: UnitRequest = Field(default_factory=UnitRequest)
-    arms: list[ArmRequest] = Field(max_length=20)
+    arms: list[ArmRequest] = Field(min_length=1, max_length=20)
     coverage: float | None = Field(
         default=None,
         description="The part of all units that takes part. Default: 1, or the first step of the ramp, which goes on"
