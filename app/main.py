@@ -8,13 +8,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from functools import partial
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
 from app import __version__, web
 from app.api import datasets, experiments, jobs, models, operations, outcomes, points, problems, uploads, variants
 from app.api.document import DocumentedApi
 from app.api.services import Services
+from app.api.strict_json import strict_json
 from app.blobs import LocalBlobStore
 from app.confinement import confinement
 from app.engines import ENGINES
@@ -194,7 +195,7 @@ def _batch_limits(settings: Settings) -> BatchLimits:
 def _mount(app: FastAPI, inference: Endpoints) -> None:
     # Routes are tried in order, and inference is what must be quick.
     app.include_router(rest.router(inference))
-    management = APIRouter(prefix="/api/v1")
+    management = APIRouter(prefix="/api/v1", dependencies=[Depends(strict_json)])
     for nouns in (models, variants, points, datasets, jobs, experiments, outcomes):
         management.include_router(nouns.routes)
     app.include_router(management)

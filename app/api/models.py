@@ -1,11 +1,10 @@
 """`/api/v1/models`"""
 
-import json
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Response, UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.api.jobs import JobView, submit
 from app.api.parameters import DeletedModel, ModelName, RevisionNumber
@@ -144,16 +143,19 @@ def create(
     return view
 
 
+_LABELS = TypeAdapter(list[str])
+
+
 def _checked_labels(labels: str) -> list[str] | None:
     if not labels.strip():
         return None
     try:
-        names = json.loads(labels)
-    except ValueError as error:
-        raise Invalid(f"'labels' is not JSON: {error}", field="labels") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise Invalid('\'labels\' must be a JSON list of class names, such as ["cat", "dog"]', field="labels")
-    return names
+        return _LABELS.validate_json(labels, strict=True)
+    except ValidationError as error:
+        raise Invalid(
+            f'\'labels\' must be a JSON list of class names, such as ["cat", "dog"]: {error.errors()[0]["msg"]}',
+            field="labels",
+        ) from error
 
 
 def _new_revision(checked: CheckedModel, class_names: list[str] | None) -> models.NewRevision:

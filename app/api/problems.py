@@ -43,6 +43,8 @@ def answer_to(request: Request, error: Exception) -> Response:
 
 def answer(request: Request, status: int, detail: str, field: str | None = None, **headers: str) -> Response:
     """The error in the form that the clients of this path understand."""
+    # Errors quote what the client sent, and JSON can hold halves of letters, which no answer can.
+    detail = detail.encode("utf-8", "backslashreplace").decode()
     if _is_inference(request):
         return JSONResponse({"error": detail}, status, headers)
     problem: dict[str, Any] = {

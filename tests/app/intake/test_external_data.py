@@ -233,36 +233,36 @@ def test_links_in_the_archive_are_no_companions(room: Room) -> None:
             room.model(filename, content)
 
 
-@pytest.mark.parametrize(
-    ("tensor", "words"),
-    [
-        (_external(location="missing"), "'missing', which is not in the archive"),
-        (_external(location="m.onnx"), "not in the archive beside"),
-        (_external(location="w", offset=1), "wants bytes 1 to 17 of 'w', which has 16"),
-        (_external(location="w", offset=2**62), "which has 16"),
-        (_external(location="w", offset=10**30), "non-negative integer"),
-        (_external(location="w", offset=-1), "offset '-1' is not a non-negative integer"),
-        (_external(location="w", length=-16), "length '-16' is not a non-negative integer"),
-        (_external(location="w", length=2**62), "16 bytes by its shape"),
-        (_external(location="w", length=8), "16 bytes by its shape and 8 by its length"),
-        (_external(location="w", length="0x10"), "non-negative integer"),
-        (_external(location="w", length="١٦"), "non-negative integer"),
-        (_external(location="w", __class__="x"), "the key '__class__'"),
-        (_external(location="w", basepath="/etc"), "the key 'basepath'"),
-        (_external(), "location '' is not"),
-        (point(TensorProto(name="w", data_type=1, dims=[2**31, 2**31]), location="w"), "which has 16"),
-        (point(TensorProto(name="w", data_type=1, dims=[2**62, 4]), location="w"), "overflows"),
-        (point(TensorProto(name="w", data_type=1, dims=[-4]), location="w"), "negative"),
-        (point(TensorProto(name="w", data_type=8, dims=[4]), location="w"), "strings"),
-        (point(TensorProto(name="w", data_type=1, dims=[4], raw_data=bytes(16)), location="w"), "both in the model"),
-        (
-            TensorProto(
-                name="w", data_type=1, dims=[4], raw_data=bytes(16), external_data=_external(location="w").external_data
-            ),
-            "does not declare",
+WRONG_REFERENCES: list[tuple[TensorProto, str]] = [
+    (_external(location="missing"), "'missing', which is not in the archive"),
+    (_external(location="m.onnx"), "not in the archive beside"),
+    (_external(location="w", offset=1), "wants bytes 1 to 17 of 'w', which has 16"),
+    (_external(location="w", offset=2**62), "which has 16"),
+    (_external(location="w", offset=10**30), "non-negative integer"),
+    (_external(location="w", offset=-1), "offset '-1' is not a non-negative integer"),
+    (_external(location="w", length=-16), "length '-16' is not a non-negative integer"),
+    (_external(location="w", length=2**62), "16 bytes by its shape"),
+    (_external(location="w", length=8), "16 bytes by its shape and 8 by its length"),
+    (_external(location="w", length="0x10"), "non-negative integer"),
+    (_external(location="w", length="١٦"), "non-negative integer"),
+    (_external(location="w", __class__="x"), "the key '__class__'"),
+    (_external(location="w", basepath="/etc"), "the key 'basepath'"),
+    (_external(), "location '' is not"),
+    (point(TensorProto(name="w", data_type=1, dims=[2**31, 2**31]), location="w"), "which has 16"),
+    (point(TensorProto(name="w", data_type=1, dims=[2**62, 4]), location="w"), "overflows"),
+    (point(TensorProto(name="w", data_type=1, dims=[-4]), location="w"), "negative"),
+    (point(TensorProto(name="w", data_type=8, dims=[4]), location="w"), "strings"),
+    (point(TensorProto(name="w", data_type=1, dims=[4], raw_data=bytes(16)), location="w"), "both in the model"),
+    (
+        TensorProto(
+            name="w", data_type=1, dims=[4], raw_data=bytes(16), external_data=_external(location="w").external_data
         ),
-    ],
-)
+        "does not declare",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tensor", "words"), WRONG_REFERENCES)
 def test_a_wrong_reference_is_refused(room: Room, tensor: TensorProto, words: str) -> None:
     model = relu()
     model.graph.initializer.append(tensor)
