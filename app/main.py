@@ -139,7 +139,7 @@ def create_app(settings: Settings) -> ASGIApp:
             tracing.close()
 
     app = DocumentedApi(
-        components=documentation.COMPONENTS,
+        completions=[documentation.complete],
         title="Octet",
         version=__version__,
         lifespan=lifespan,

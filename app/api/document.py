@@ -3,7 +3,7 @@
 Routes say which errors they answer with, and when; the form of an error is the same for all, and added here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api import samples
+
+Document = dict[str, Any]
 
 _DESCRIPTION = """\
 Upload an ONNX model, get smaller and faster variants of it with measured reports, and serve any of them.
@@ -70,32 +72,39 @@ class Problem(BaseModel):
 class DocumentedApi(FastAPI):
     """An application whose document shows errors as they are."""
 
-    def __init__(self, *, components: Mapping[str, Mapping[str, Any]], **settings: Any) -> None:
-        """`components`: what routes refer to that describe themselves, by kind and name."""
+    def __init__(self, *, completions: Sequence[Callable[[Document], None]], **settings: Any) -> None:
+        """`completions` add to the document what the framework does not know, each once."""
         tags = [{"name": name, "description": meaning} for name, meaning in _TAGS.items()]
         super().__init__(description=_DESCRIPTION, openapi_tags=tags, **settings)
-        self._components = components
+        self._completions = completions
+        self._completed: Document | None = None
 
-    def openapi(self) -> dict[str, Any]:
-        """The document, which the framework makes once."""
+    def openapi(self) -> Document:
+        """The document, which the framework makes anew where routes were added."""
         document = super().openapi()
-        for path, operation in _operations(document):
-            for parameter in operation.get("parameters", []):
-                _prefill(parameter)
-            if not path.startswith(_INFERENCE):
-                _describe_errors(operation)
-        components = document["components"]
-        for kind, named in self._components.items():
-            components.setdefault(kind, {}).update(named)
-        for unused in ("HTTPValidationError", "ValidationError"):
-            components["schemas"].pop(unused, None)
-        components["schemas"]["Problem"] = Problem.model_json_schema()
-        for name, sample in samples.ANSWERS.items():
-            components["schemas"][name]["examples"] = [sample]
+        if document is not self._completed:
+            for complete in self._completions:
+                complete(document)
+            _complete(document)
+            self._completed = document
         return document
 
 
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _complete(document: Document) -> None:
+    for path, operation in _operations(document):
+        for parameter in operation.get("parameters", []):
+            _prefill(parameter)
+        if not path.startswith(_INFERENCE):
+            _describe_errors(operation)
+    schemas = document["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = Problem.model_json_schema()
+    for name, sample in samples.ANSWERS.items():
+        schemas[name]["examples"] = [sample]
+
+
+def _operations(document: Document) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, methods in document["paths"].items():
         for operation in methods.values():
             yield path, operation

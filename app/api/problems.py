@@ -10,11 +10,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Mount
 
 from app import errors
 from app.registry import IntegrityError, OperationalError
 
 _log = logging.getLogger(__name__)
+
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 #: Error class → (status of the management API, status of the inference protocol).
 _STATUS: dict[type[errors.OctetError], tuple[int, int]] = {
@@ -93,9 +96,22 @@ def _http_error(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if error.status_code == HTTPStatus.NOT_FOUND and detail == "Not Found":
         detail = f"there is nothing at {request.url.path[:200]}; /docs lists what there is"
+    headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.method} is not offered at {request.url.path[:200]}; /docs lists what is"
-    return answer(request, error.status_code, detail, None, **dict(error.headers or {}))
+        headers["Allow"] = ", ".join(_offered(request))
+    return answer(request, error.status_code, detail, None, **headers)
+
+
+def _offered(request: Request) -> list[str]:
+    """All methods of the path: the framework names those of the first route alone."""
+    # What is mounted answers for itself.
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    return [method for method in _METHODS if any(_serves(route, request, method) for route in routes)]
+
+
+def _serves(route: BaseRoute, request: Request, method: str) -> bool:
+    return route.matches({**request.scope, "method": method})[0] is Match.FULL
 
 
 def _registry_error(request: Request, error: Exception) -> Response:

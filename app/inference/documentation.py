@@ -21,17 +21,16 @@ _BODY = ("400", "408", "413")
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _PICTURE = "a_ship"
 
-#: What the operations below refer to.
-COMPONENTS: dict[str, dict[str, Any]] = {
-    "schemas": SCHEMAS,
-    "examples": {
-        _PICTURE: {
-            "summary": "A picture of a ship, 32 × 32",
-            "description": "For the model of `octet demo`. The answer is its three likeliest classes.",
-            "value": example.request(),
-        }
-    },
-}
+
+def complete(document: dict[str, Any]) -> None:
+    """Add to `document` what the operations below refer to."""
+    components = document["components"]
+    components["schemas"].update(SCHEMAS)
+    components.setdefault("examples", {})[_PICTURE] = {
+        "summary": "A picture of a ship, 32 × 32",
+        "description": "For the model of `octet demo`. The answer is its three likeliest classes.",
+        "value": example.request(),
+    }
 
 
 @dataclass(frozen=True)

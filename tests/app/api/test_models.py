@@ -301,6 +301,23 @@ def test_what_is_not_there_is_a_problem_with_a_sentence(
     assert len(answer.json()["detail"]) > 15
 
 
+@pytest.mark.parametrize(
+    ("path", "offered"),
+    [
+        ("/api/v1/models", {"GET", "POST"}),
+        ("/api/v1/models/linear", {"GET", "DELETE"}),
+        ("/v2/logging", {"GET", "POST"}),
+        ("/v2/models/linear/infer", {"POST"}),
+    ],
+)
+def test_a_method_that_is_not_offered_is_answered_with_all_that_are(
+    client: TestClient, path: str, offered: set[str]
+) -> None:
+    answer = client.patch(path)
+    assert answer.status_code == 405
+    assert {*answer.headers["Allow"].split(", ")} == offered
+
+
 def test_a_default_that_does_not_exist_is_refused(client: TestClient) -> None:
     upload_model(client)
     answer = client.put("/api/v1/models/linear/default", json={"variant": "int8"})

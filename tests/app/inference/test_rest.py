@@ -346,7 +346,8 @@ def test_settings_can_be_read_and_set_to_what_they_are(client: TestClient) -> No
 
 
 def test_the_routes_are_documented_each_once(client: TestClient) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
+    document = client.get("/openapi.json").json()
+    paths = document["paths"]
     operations = [
         operation["operationId"]
         for path, methods in paths.items()
@@ -361,4 +362,5 @@ def test_the_routes_are_documented_each_once(client: TestClient) -> None:
         "Inference-Header-Content-Length",
     }
     assert "application/octet-stream" in infer_docs["requestBody"]["content"]
-    assert infer_docs["responses"]["200"]["content"]["application/json"]["schema"]["required"]
+    schema = infer_docs["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+    assert document["components"]["schemas"][schema.rpartition("/")[2]]["required"]
