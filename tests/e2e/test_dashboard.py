@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.browsing import Window, is_good
 from tests.e2e.service import Service
@@ -130,6 +130,20 @@ def test_a_deletion_is_asked_about_first(window: Window, embedded: Service, mode
     page.get_by_role("button", name="Yes, go on").click()
     expect(page.get_by_text("No model yet")).to_be_visible()
     assert embedded.http.get("/api/v1/models/model").status_code == 404
+
+
+def test_a_button_pressed_before_scripts_have_come_is_not_lost(
+    window: Window, embedded: Service, model_bytes: bytes
+) -> None:
+    embedded.upload_model(model_bytes)
+    held: list[Route] = []
+    window.page.route("**/static/octet.js", lambda route: held.append(route))
+    window.page.goto("/models/model", wait_until="commit")
+    window.page.get_by_role("button", name="Delete the model").click()
+    expect(window.page.get_by_role("button", name="Yes, go on")).not_to_be_visible()
+    held[0].continue_()
+    window.page.get_by_role("button", name="Yes, go on").click()
+    expect(window.page.get_by_text("No model yet")).to_be_visible()
 
 
 def test_markup_in_labels_is_text(window: Window, embedded: Service, model_bytes: bytes) -> None:

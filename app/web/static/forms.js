@@ -16,6 +16,8 @@ export function wireForms(root) {
       submit(form);
     });
     form.addEventListener("input", (event) => clear(form, event.target.name));
+    // Pressed before this was here: see early.js.
+    if (form.hasAttribute("data-pressed")) submit(form);
   }
 }
 

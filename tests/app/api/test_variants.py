@@ -129,6 +129,6 @@ def test_a_wrong_choice_of_default_changes_nothing(rejected: TestClient, body: d
 
 
 def test_the_dashboard_marks_it(rejected: TestClient) -> None:
-    assert "rejected" in rejected.get("/", headers={"Accept": "text/html"}).text
+    assert "rejected" in rejected.get("/models/linear", headers={"Accept": "text/html"}).text
     rejected.put(OVERRIDE)
-    assert "overridden" in rejected.get("/", headers={"Accept": "text/html"}).text
+    assert "rejected, serves all the same" in rejected.get("/models/linear", headers={"Accept": "text/html"}).text
