@@ -18,8 +18,9 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, joinedload
 
+from app.caller import CALLER
 from app.errors import Conflict, Invalid, PreconditionFailed, UnknownExperiment
-from app.registry import live, models, names, variants
+from app.registry import audit, live, models, names, variants
 from app.registry.tables import (
     Experiment,
     ExperimentCounts,
@@ -146,10 +147,13 @@ _FIELDS = {"arm": "arms", "shadow": "shadow"}
 
 
 def find(session: Session, experiment_id: str, model: Model | None = None) -> Experiment:
-    """The experiment, with its model and revision; raises `UnknownExperiment`, also for one of another model."""
+    """The experiment, with its model and revision; raises `UnknownExperiment`, also for one of another model, or where the
+    caller's key is for others.
+    """
     options = [joinedload(Experiment.model), joinedload(Experiment.revision)]
     known = session.get(Experiment, experiment_id, options=options) if names.is_valid(experiment_id) else None
-    if known is None or (model is not None and known.model_id != model.id):
+    hidden = known is None or not CALLER.get().may_use(known.model.name)
+    if known is None or hidden or (model is not None and known.model_id != model.id):
         raise UnknownExperiment(experiment_id[:80])
     return known
 
@@ -188,8 +192,10 @@ def asked_variants(session: Session) -> list[Variant]:
 
 
 def live_ids(session: Session) -> list[str]:
-    """Those that run or are paused, of all models."""
-    return list(session.scalars(select(Experiment.id).where(Experiment.state.in_(live.LIVE))))
+    """Those that run or are paused, of all models that the caller's key is for."""
+    query = select(Experiment.id, Model.name).join(Model).where(Experiment.state.in_(live.LIVE))
+    caller = CALLER.get()
+    return [experiment_id for experiment_id, model in session.execute(query) if caller.may_use(model)]
 
 
 def start(session: Session, experiment_id: str, *, by: str = REQUEST, key: Key | None = None) -> Experiment:
@@ -414,11 +420,22 @@ def add_exposures(session: Session, experiment_id: str, exposures: Iterable[NewE
 
 
 def exposed_in(session: Session, request_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The experiments in which each request was answered; without those of which none is known yet."""
+    """The experiments, of models that the caller's key is for, in which each request was answered; without those of
+    which none is known yet.
+    """
     kept = {kept_reference(request_id): request_id for request_id in request_ids}
-    query = select(Exposure.request_id, Exposure.experiment_id).where(Exposure.request_id.in_(kept))
+    query = (
+        select(Exposure.request_id, Exposure.experiment_id, Model.name)
+        .join(Experiment, Experiment.id == Exposure.experiment_id)
+        .join(Model, Model.id == Experiment.model_id)
+        .where(Exposure.request_id.in_(kept))
+        .order_by(Exposure.experiment_id)
+    )
     found: dict[str, list[str]] = {}
-    for request_id, experiment_id in session.execute(query.order_by(Exposure.experiment_id)):
+    caller = CALLER.get()
+    for request_id, experiment_id, model in session.execute(query):
+        if not caller.may_use(model):
+            continue
         found.setdefault(kept[request_id], []).append(experiment_id)
     return found
 
@@ -438,7 +455,10 @@ def add_outcomes(session: Session, experiment_id: str, outcomes: Iterable[NewOut
         }
         for each in outcomes
     ]
-    return _insert_new(session, Outcome, rows)
+    new = _insert_new(session, Outcome, rows)
+    if new:
+        audit.record(session, "reported", "outcomes", experiment_id)
+    return new
 
 
 def outcome_sums(session: Session, experiment_id: str) -> list[OutcomeSum]:
@@ -575,6 +595,8 @@ def _log(session: Session, experiment: Experiment, kind: str, detail: Json, key:
             fingerprint=key.fingerprint if key else None,
         )
     )
+    by = None if detail["by"] == REQUEST else detail["by"]
+    audit.record(session, kind.replace("_", " "), "experiment", f"{experiment.model.name}/{experiment.name}", by=by)
 
 
 def _is_there(session: Session, experiment_id: str) -> bool:
