@@ -1,5 +1,6 @@
 """The gateway: wiring and lifespan, nothing else."""
 
+import logging
 import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +10,29 @@ from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import __version__, web
-from app.api import datasets, experiments, jobs, models, operations, outcomes, points, problems, uploads, variants
+from app.access import exposure
+from app.access.exposure import Exposure
+from app.access.gate import Gate
+from app.access.keyring import Keyring
+from app.api import (
+    audit,
+    datasets,
+    experiments,
+    jobs,
+    keys,
+    models,
+    openapi,
+    operations,
+    outcomes,
+    points,
+    problems,
+    uploads,
+    variants,
+)
 from app.api.services import Services
 from app.blobs import LocalBlobStore
 from app.engines.cpu import usable_cores
@@ -42,11 +62,13 @@ from app.serving.statistics import Statistics
 from app.serving.threads import lower_priority
 from app.settings import Settings
 from app.tracing import Tracing
-from app.web import pages
+from app.web import login, pages
 from app.web.report import render_report
 
 #: Loads and unloads at once; they wait for memory and disks, and must not take threads from inference.
 _CONTROL_THREADS = 4
+
+_log = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
 Upload an ONNX model, get quantized variants with measured reports, serve any of them.
@@ -78,6 +100,8 @@ def create_app(settings: Settings) -> ASGIApp:
     upkeep = Upkeep(database, pool, [name.strip() for name in settings.pinned.split(",") if name.strip()])
     outbox = Outbox(settings, database)
     draining = Draining(settings.drain_seconds)
+    keyring = Keyring(database, audit_days=settings.audit_days)
+    gate = Gate(keyring, database, Exposure.of(settings), open_metrics=settings.open_metrics)
     recent = Recent(dataplane.resolve, database)
     recorder = Recorder(database)
     shadows = Shadows(pool, recorder)
@@ -94,11 +118,15 @@ def create_app(settings: Settings) -> ASGIApp:
         log_level=settings.log_level,
         threads=threads,
         on_answer=tracing.answered if tracing is not None else None,
+        gate=gate,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         migrations.check_current(database)
+        if (notice := exposure.check(settings, database)) is not None:
+            _log.warning(notice)
+        keyring.start()
         remove_leftovers(settings.scratch_folder)
         pool.tidy()
         await siblings.start()
@@ -119,6 +147,7 @@ def create_app(settings: Settings) -> ASGIApp:
         batcher.close()
         pool.close()
         outbox.stop()
+        keyring.stop()
         database.close()
         if tracing is not None:
             tracing.close()
@@ -133,13 +162,29 @@ def create_app(settings: Settings) -> ASGIApp:
         redoc_url=None,
     )
     counted = metrics.registry(dataplane.everything_counted, alone=settings.siblings_folder is None)
-    app.state.services = Services(settings, database, blobs, pool, outbox, counted, render_report)
+    app.state.services = Services(settings, database, blobs, pool, outbox, counted, render_report, keyring)
     app.add_middleware(uploads.BodyLimit, max_bytes=settings.max_upload_bytes)
     problems.install(app)
+    openapi.install(app)
     inference = Endpoints(core, Limits(settings.max_inference_bytes, settings.inference_body_seconds))
     _mount(app, inference)
-    front = Front(app, inference.infer, problems.answer_to, draining, log_requests=settings.log_requests)
+    front: ASGIApp = Front(
+        app, inference.infer, problems.answer_to, draining, gate=gate, log_requests=settings.log_requests
+    )
+    if settings.origins:
+        front = _with_cors(front, settings)
     return tracing.around(front) if tracing is not None else front
+
+
+def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Pages of the listed origins may call, with a key of their own: cookies stay with the dashboard."""
+    return CORSMiddleware(
+        app,
+        allow_origins=sorted(settings.origins),
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["*"],
+    )
 
 
 def _grpc(settings: Settings, core: Core) -> AbstractAsyncContextManager[None]:
@@ -171,9 +216,10 @@ def _mount(app: FastAPI, inference: Endpoints) -> None:
     # Routes are tried in order, and inference is what must be quick.
     app.include_router(rest.router(inference))
     management = APIRouter(prefix="/api/v1")
-    for nouns in (models, variants, points, datasets, jobs, experiments, outcomes):
+    for nouns in (models, variants, points, datasets, jobs, experiments, outcomes, keys, audit):
         management.include_router(nouns.routes)
     app.include_router(management)
     app.include_router(operations.routes)
     app.include_router(pages.routes)
+    app.include_router(login.routes)
     app.mount("/static", StaticFiles(directory=Path(web.__file__).parent / "static"), name="static")

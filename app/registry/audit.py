@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.caller import CALLER
+from app.caller import CALLER, Caller
 from app.logs import REQUEST_ID
 from app.masking import masked
 from app.registry.tables import AuditEntry, now
@@ -17,10 +17,17 @@ DONE, REFUSED = "done", "refused"
 
 
 def record(
-    session: Session, verb: str, noun: str, name: str, *, by: str | None = None, outcome: str = DONE
+    session: Session,
+    verb: str,
+    noun: str,
+    name: str,
+    *,
+    by: str | None = None,
+    caller: Caller | None = None,
+    outcome: str = DONE,
 ) -> None:
-    """Note that the caller, or `by`, did something: `verb` in the past tense. It stays if the transaction does."""
-    caller = CALLER.get()
+    """Note that `by`, or the caller, did something: `verb` in the past tense. It stays if the transaction does."""
+    caller = caller or CALLER.get()
     session.add(
         AuditEntry(
             by=by or caller.name,

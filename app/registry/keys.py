@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b, sha256
+from typing import Literal
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
@@ -118,6 +119,12 @@ def revoke(session: Session, key_id: str) -> ApiKey:
         session.execute(delete(BrowserSession).where(BrowserSession.key_id == key_id))
         audit.record(session, "revoked", "key", f"{key_id} {key.name}")
     return key
+
+
+def state_of(key: ApiKey) -> Literal["active", "expired", "revoked"]:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if key.expires_at is not None and key.expires_at <= now() else "active"
 
 
 def were_made(session: Session) -> bool:
