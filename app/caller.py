@@ -25,7 +25,7 @@ _RANK = {scope: rank for rank, scope in enumerate(Scope)}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`key`: the id of the key that was shown, where one was. `models`: a pattern of the models it is for; None: all."""
+    """`key`: the id of the key that was shown, where one was. `models`: a pattern of those it is for; None: all."""
 
     name: str
     scope: Scope = Scope.admin

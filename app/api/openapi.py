@@ -1,4 +1,4 @@
-"""What `/openapi.json` says about keys: which scope each call needs, how a key is sent, and how requests are refused."""
+"""What `/openapi.json` says about keys: which scope each call needs, how it is sent, and how requests are refused."""
 
 from typing import Any
 

@@ -17,8 +17,8 @@ from app.serving.draining import Draining
 class Core:
     """`server_name` and `log_level` are what clients are told; `threads`: requests computed at once.
 
-    `gate`: says who may call over gRPC; None for everybody. `control`: where loads and unloads run, of which the kernel prefers inference. `on_answer` hears of each inference
-    that was answered.
+    `control`: where loads and unloads run, of which the kernel prefers inference. `on_answer` hears of each inference
+    that was answered. `gate`: says who may call over gRPC; None for everybody.
     """
 
     dataplane: DataPlane

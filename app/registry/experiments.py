@@ -147,8 +147,9 @@ _FIELDS = {"arm": "arms", "shadow": "shadow"}
 
 
 def find(session: Session, experiment_id: str, model: Model | None = None) -> Experiment:
-    """The experiment, with its model and revision; raises `UnknownExperiment`, also for one of another model, or where the
-    caller's key is for others.
+    """The experiment, with its model and revision.
+
+    Raises `UnknownExperiment`, also for one of another model, or where the caller's key is for others.
     """
     options = [joinedload(Experiment.model), joinedload(Experiment.revision)]
     known = session.get(Experiment, experiment_id, options=options) if names.is_valid(experiment_id) else None
