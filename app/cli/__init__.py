@@ -43,8 +43,7 @@ def _root(
         typer.Option(
             envvar="OCTET_API_KEY",
             show_envvar=True,
-            help="The key that a service with keys is shown. On shared machines, name it in the variable: others see the"
-            " options of commands.",
+            help="The key for a service that has keys. In the variable, other users of the machine do not see it.",
         ),
     ] = None,
 ) -> None:

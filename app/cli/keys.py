@@ -30,11 +30,11 @@ def create(
     name: Annotated[str, typer.Argument(help="Whose key it is: for the audit log, and for people.")],
     scope: Annotated[Scope, typer.Option(help="Each may do what those before it may.")] = Scope.infer,
     model: Annotated[str | None, typer.Option(help="Only for these models: a pattern, such as 'resnet*'.")] = None,
-    expires: Annotated[
-        str | None, typer.Option(help="When it ends: 12h, 30d, 8w, or a date such as 2027-01-31.")
-    ] = None,
+    expires: Annotated[str | None, typer.Option(help="When it ends: 12h, 30d, 8w, or a date: 2027-01-31.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests a second, in each process.", min=0.001)] = None,
-    burst: Annotated[int | None, typer.Option(help="Requests at once.  [default: one second's]", min=1)] = None,
+    burst: Annotated[
+        int | None, typer.Option(help="Requests at once; those of one second, where it is not given.", min=1)
+    ] = None,
     upload_quota: Annotated[str | None, typer.Option(help="Bytes that it may upload a day, such as 500MB.")] = None,
 ) -> None:
     """Make a key, and show it: the only time. From the first one on, all requests need a key."""
