@@ -32,9 +32,7 @@ def create(
     model: Annotated[str | None, typer.Option(help="Only for these models: a pattern, such as 'resnet*'.")] = None,
     expires: Annotated[str | None, typer.Option(help="When it ends: 12h, 30d, 8w, or a date: 2027-01-31.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests a second, in each process.", min=0.001)] = None,
-    burst: Annotated[
-        int | None, typer.Option(help="Requests at once; those of one second, where it is not given.", min=1)
-    ] = None,
+    burst: Annotated[int | None, typer.Option(help="Requests at once; else those of one second.", min=1)] = None,
     upload_quota: Annotated[str | None, typer.Option(help="Bytes that it may upload a day, such as 500MB.")] = None,
 ) -> None:
     """Make a key, and show it: the only time. From the first one on, all requests need a key."""
