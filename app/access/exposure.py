@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from app.errors import Conflict
 from app.registry import Database, keys
@@ -13,6 +14,7 @@ NO_KEYS = (
 INSECURE = "No key was made yet, and --insecure lets whoever reaches this port do all. `octet keys create` makes one."
 
 
+@lru_cache(256)
 def is_loopback(host: str) -> bool:
     """Whether a name or an address means this machine alone."""
     if host.lower() in {"localhost", "localhost."}:

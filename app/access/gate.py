@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
+from typing import NamedTuple
 
 from anyio import to_thread
 
@@ -11,7 +11,7 @@ from app.access import needs
 from app.access.exposure import Exposure
 from app.access.keyring import Keyring, Known
 from app.access.needs import Need
-from app.caller import ANYONE, LOCAL, Caller, Scope
+from app.caller import ANYONE, LOCAL, Caller
 from app.errors import Forbidden, LengthRequired, RateExceeded, ScopeTooSmall, Unauthenticated
 from app.registry import Database, OperationalError, audit, keys
 
@@ -19,19 +19,16 @@ from app.registry import Database, OperationalError, audit, keys
 COOKIE = "octet_session"
 
 _LOOKS = {"GET", "HEAD", "OPTIONS"}
-_INFER = Need(Scope.infer, "POST", "", {})
 _SHOW_ONE = "this needs a key: send it as 'Authorization: Bearer octet_…' or 'X-API-Key'; `octet keys create` makes one"
 _WRONG = "the key shown is not one of this service's, was revoked or has expired"
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """Who came in, and for what. `upload`: the day and the bytes that were counted towards the key's quota."""
+class Admission(NamedTuple):
+    """Who came in. `upload`: the day and the bytes that were counted towards the key's quota."""
 
     caller: Caller
-    need: Need | None = None
     upload: tuple[str, int] | None = None
 
 
@@ -57,20 +54,19 @@ class Gate:
         shown = _Shown(headers)
         if not self._keyring.configured:
             self._check_is_ours(method, shown)
-            return _LOCAL if inferred is not None else Admission(LOCAL, needs.need_of(method, path))
+            return _LOCAL
         if inferred is not None:
+            # Which every scope may.
             known = self._known(shown) or await self._known_now(shown)
-            if not known.caller.scope.covers(Scope.infer):
-                raise ScopeTooSmall(Scope.infer, known.caller.scope)
             self._check_from(method, shown)
             _check_models(known.caller, inferred)
             _check_rate(known)
-            return Admission(known.caller, _INFER)
+            return Admission(known.caller)
         need = needs.need_of(method, path)
         if need is not None and self._is_open(need):
             # Signing in over another origin would be a trick, too.
             self._check_from(method, shown)
-            return Admission(ANYONE, need)
+            return Admission(ANYONE)
         known = self._known(shown) or await self._known_now(shown)
         self._check_from(method, shown)
         if need is None:
@@ -78,7 +74,7 @@ class Gate:
         await self._check_scope(known.caller, need)
         _check_models(known.caller, need.named)
         _check_rate(known)
-        return Admission(known.caller, need, await self._taken(known, need, shown))
+        return Admission(known.caller, await self._taken(known, need, shown))
 
     async def admit_call(self, name: str, metadata: Mapping[str, str | bytes]) -> Caller:
         """Who makes the gRPC call `name`. Each request of a stream is to be counted by `count`."""
@@ -207,37 +203,37 @@ def _check_rate(known: Known) -> None:
 
 
 class _Shown:
-    """What of a request's headers decides; found in one pass. `X-API-Key` counts before `Authorization`."""
+    """What of a request's headers decides. `X-API-Key` counts before `Authorization`."""
 
-    __slots__ = ("cookie", "host", "key", "length", "origin")
+    __slots__ = ("_headers", "key")
 
     def __init__(self, headers: Headers) -> None:
-        self.key: str | None = None
-        self.cookie: str | None = None
-        self.host = ""
-        self.origin: str | None = None
-        self.length: int | None = None
-        bearer: str | None = None
-        for name, value in headers:
-            if name == b"x-api-key":
-                self.key = value.decode("latin-1").strip()
-            elif name == b"authorization":
-                bearer = _bearer(value)
-            elif name == b"host":
-                self.host = value.decode("latin-1")
-            elif name == b"origin":
-                self.origin = value.decode("latin-1")
-            elif name == b"cookie":
-                self.cookie = session_of(value.decode("latin-1")) or self.cookie
-            elif name == b"content-length" and value.isdigit():
-                self.length = int(value[:20])
-        if self.key is None:
-            self.key = bearer
+        self._headers = dict(headers)
+        own = self._headers.get(b"x-api-key")
+        self.key = own.decode("latin-1").strip() if own is not None else self._bearer()
 
+    @property
+    def host(self) -> str:
+        return self._headers.get(b"host", b"").decode("latin-1")
 
-def _bearer(value: bytes) -> str | None:
-    scheme, _, key = value.partition(b" ")
-    return key.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
+    @property
+    def origin(self) -> str | None:
+        origin = self._headers.get(b"origin")
+        return None if origin is None else origin.decode("latin-1")
+
+    @property
+    def cookie(self) -> str | None:
+        cookies = self._headers.get(b"cookie")
+        return None if cookies is None else session_of(cookies.decode("latin-1"))
+
+    @property
+    def length(self) -> int | None:
+        length = self._headers.get(b"content-length", b"")
+        return int(length) if length.isdigit() and len(length) < 20 else None
+
+    def _bearer(self) -> str | None:
+        scheme, _, key = self._headers.get(b"authorization", b"").partition(b" ")
+        return key.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
 
 def session_of(cookies: str) -> str | None:
