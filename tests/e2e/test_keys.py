@@ -1,5 +1,6 @@
 """Keys as operators and clients use them: real commands, gateways of several processes, unmodified clients."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
+from playwright.sync_api import expect, sync_playwright
 from tritonclient.utils import InferenceServerException
 
 from tests import graphs
-from tests.conftest import free_port
+from tests.conftest import free_port, missing
 from tests.e2e.service import Process, Service, eventually
 
 ROW = np.zeros((1, 16), np.float32)
@@ -134,3 +136,40 @@ def _answers(service: Service) -> bool:
         return _status(service, path="/v2/health/ready") == 200
     except httpx.TransportError:
         return False
+
+
+def test_a_browser_signs_in_works_and_signs_out(embedded: Service, model_bytes: bytes) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        missing("Chromium")
+    embedded.upload_model(model_bytes, name="from-before")
+    key = octet(embedded, "keys", "create", "kim", "--scope", "write")
+    _within_a_second(lambda: _status(embedded) == 401)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            page = browser.new_page()
+            complaints: list[str] = []
+            page.on("console", lambda said: complaints.append(said.text) if "Security Policy" in said.text else None)
+            page.goto(embedded.url)
+            expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+            page.get_by_label("Key").fill(key[:-1] + "x")
+            page.get_by_role("button", name="Sign in").click()
+            expect(page.get_by_role("alert")).to_contain_text("no key of this service")
+            page.get_by_label("Key").fill(key)
+            page.get_by_role("button", name="Sign in").click()
+            expect(page.get_by_text("from-before").first).to_be_visible()
+            # From a page that may call: the one before needs no scripts, and allows none.
+            page.goto(f"{embedded.url}/docs")
+            call = "async ([path, method]) => (await fetch(path, {method})).status"
+            assert page.evaluate(call, ["/api/v1/models", "GET"]) == 200
+            assert page.evaluate(call, ["/api/v1/models/from-before", "DELETE"]) == 204
+            assert page.evaluate("document.cookie") == ""
+            page.goto(f"{embedded.url}/login")
+            page.get_by_role("button", name="Sign out").click()
+            expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+            page.goto(f"{embedded.url}/docs")
+            assert page.evaluate(call, ["/api/v1/models", "GET"]) == 401
+            assert complaints == []
+        finally:
+            browser.close()

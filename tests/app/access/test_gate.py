@@ -13,6 +13,7 @@ from app.registry.tables import now
 from app.settings import Settings
 from tests.app.access.keyed import Keyed
 from tests.app.conftest import Kept, onnx_bytes, upload_dataset, upload_model
+from tests.app.live_experiment import URL, add_variants
 
 INFER = "/v2/models/linear/infer"
 REQUEST = {"inputs": [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16}]}
@@ -95,6 +96,24 @@ def _asked(keyed: Keyed, key: str, model: str) -> list[str]:
         ]
     assert [answer.status_code for answer in answers] == [403] * len(answers)
     return [answer.text for answer in answers]
+
+
+def test_outcomes_are_of_experiments_on_the_models_of_the_key(client: TestClient, keyed: Keyed) -> None:
+    upload_model(client)
+    add_variants(keyed.database)
+    admin = keyed.make("admin")
+    arms = [{"variant": "original", "weight": 50, "control": True}, {"variant": "int8", "weight": 50}]
+    created = keyed.send("POST", URL, admin, json={"name": "live", "arms": arms})
+    assert keyed.send("POST", f"{created.headers['Location']}/start", admin).status_code == 200
+    outcome = {"unit": "user-7", "metric": "clicked", "value": 1}
+    by_name = [{**outcome, "experiment": created.json()["id"]}]
+    mine, others = keyed.make("infer", models="lin*"), keyed.make("infer", models="x*")
+    assert keyed.send("POST", "/api/v1/outcomes", others, json=by_name).status_code == 404
+    # To this key, none is running.
+    assert keyed.send("POST", "/api/v1/outcomes", others, json=[outcome]).status_code == 409
+    assert keyed.send("POST", "/api/v1/outcomes", mine, json=[outcome]).json() == {"received": 1, "new": 1}
+    rows = _log(keyed, admin, noun="outcomes")
+    assert rows == [("infer", "reported", f"outcomes {created.json()['id']}", "done")]
 
 
 def test_a_rate_is_kept_and_says_when_to_come_again(keyed: Keyed) -> None:
