@@ -36,6 +36,7 @@ class AuditView(BaseModel):
 
 @routes.get(
     "",
+    operation_id="list_changes",
     summary="Who changed what, the newest first",
     responses={200: {"headers": {"Link": {"schema": {"type": "string"}}}}},
 )
@@ -45,9 +46,9 @@ def index(
     by: Annotated[str | None, Query(max_length=63, description="A name, or a key's id.")] = None,
     noun: Annotated[str | None, Query(max_length=32, description="`model`, `variant`, `job`, `key`, …")] = None,
     name: Annotated[str | None, Query(max_length=255, description="What the name begins with.")] = None,
-    since: AwareDatetime | None = None,
+    since: Annotated[AwareDatetime | None, Query(description="Only entries from then on.")] = None,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only entries before that one.")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Entries of one page.")] = 100,
 ) -> list[AuditView]:
     """A page of at most `limit`; the address of the next is in `Link`, where there is one."""
     with services.database.reading() as session:

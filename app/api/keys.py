@@ -6,6 +6,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from app.api.parameters import KeyId
 from app.api.services import Provided
 from app.caller import Scope
 from app.errors import Forbidden
@@ -60,7 +61,13 @@ class NewKeyView(KeyView):
     key: str = Field(description="To be sent as `Authorization: Bearer` or `X-API-Key`; nothing tells it again.")
 
 
-@routes.post("", status_code=201, summary="Make a key")
+@routes.post(
+    "",
+    status_code=201,
+    operation_id="create_key",
+    summary="Make a key",
+    responses={201: {"description": "The key, with its secret."}},
+)
 def create(wanted: KeyRequest, response: Response, services: Provided) -> NewKeyView:
     """The first is made on the machine, with `octet keys create`: from then on, all requests need one."""
     if not services.keyring.configured:
@@ -74,21 +81,32 @@ def create(wanted: KeyRequest, response: Response, services: Provided) -> NewKey
     return view
 
 
-@routes.get("", summary="All keys")
+@routes.get("", operation_id="list_keys", summary="All keys")
 def index(services: Provided) -> list[KeyView]:
     """Also those that have expired or were revoked."""
     with services.database.reading() as session:
         return [KeyView.of(key) for key in keys.listed(session)]
 
 
-@routes.get("/{key_id}", summary="One key")
-def show(key_id: str, services: Provided) -> KeyView:
+@routes.get(
+    "/{key_id}",
+    operation_id="get_key",
+    summary="One key",
+    responses={404: {"description": "There is no such key."}},
+)
+def show(key_id: KeyId, services: Provided) -> KeyView:
+    """Whose it is, what it may do, and when it was last used; never its secret."""
     with services.database.reading() as session:
         return KeyView.of(keys.find(session, key_id))
 
 
-@routes.delete("/{key_id}", summary="Revoke a key")
-def revoke(key_id: str, services: Provided) -> KeyView:
+@routes.delete(
+    "/{key_id}",
+    operation_id="revoke_key",
+    summary="Revoke a key",
+    responses={404: {"description": "There is no such key."}},
+)
+def revoke(key_id: KeyId, services: Provided) -> KeyView:
     """All gateways refuse it within a second, and the browsers that signed in with it. Doing it twice is the same."""
     with services.database.writing() as session:
         view = KeyView.of(keys.revoke(session, key_id))

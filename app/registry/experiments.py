@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select
@@ -130,14 +131,16 @@ def find(session: Session, experiment_id: str, model: Model | None = None) -> Ex
 
 
 def listed(session: Session, model: Model | None = None, *, limit: int | None = None) -> list[Experiment]:
-    """The experiments of `model`, or of all, the newest first; `limit` of them at most."""
+    """The experiments of `model`, or of all that the caller's key is for, the newest first; `limit` of them at most."""
     query = (
         select(Experiment)
         .options(joinedload(Experiment.model), joinedload(Experiment.revision))
         .order_by(Experiment.created_at.desc(), Experiment.id)
-        .limit(limit)
     )
-    return list(session.scalars(query if model is None else query.where(Experiment.model_id == model.id)))
+    if model is not None:
+        query = query.where(Experiment.model_id == model.id)
+    caller = CALLER.get()
+    return list(islice((one for one in session.scalars(query) if caller.may_use(one.model.name)), limit))
 
 
 def running_of(session: Session, model: Model) -> Experiment | None:
