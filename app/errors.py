@@ -36,6 +36,51 @@ class PreconditionRequired(Conflict):
     """The request must say which state it was made for."""
 
 
+class Unauthenticated(OctetError):
+    """The request must show a key, or a better one."""
+
+
+class Forbidden(OctetError):
+    """Whoever asks may not."""
+
+
+class ScopeTooSmall(Forbidden):
+    def __init__(self, needed: str, scope: str) -> None:
+        super().__init__(f"this needs a key of scope '{needed}', and the key shown is of scope '{scope}'")
+
+
+class ModelForbidden(Forbidden):
+    """The key is for other models; whether there is such a model is not told."""
+
+    def __init__(self, model: str, pattern: str) -> None:
+        super().__init__(f"the key shown is for models '{pattern}', and not for '{model[:80]}'", field="model")
+
+
+class TooMuch(OctetError):
+    """More than the key may ask for at this time; it may again in `retry_after_s`."""
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class RateExceeded(TooMuch):
+    def __init__(self, rate: float, retry_after_s: float) -> None:
+        super().__init__(f"the key may make {rate:g} requests a second, and has made more", retry_after_s)
+
+
+class QuotaExceeded(TooMuch):
+    def __init__(self, quota_bytes: int, left_bytes: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"the key may upload {quota_bytes} bytes a day, of which {left_bytes} are left until midnight (UTC)",
+            retry_after_s,
+        )
+
+
+class LengthRequired(OctetError):
+    """The size of the body must be known before it comes."""
+
+
 class TooLarge(OctetError):
     """The body, or what it unpacks to, is over a limit."""
 
@@ -157,6 +202,11 @@ class UnknownPoint(NotFound):
 class UnknownJob(NotFound):
     def __init__(self, job: str) -> None:
         super().__init__(f"there is no job '{job}'", field="id")
+
+
+class UnknownKey(NotFound):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"there is no key '{key}'", field="id")
 
 
 class UnknownExperiment(NotFound):

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, Literal
 
+from app.masking import masked
+
 #: The request that is being answered; empty outside of one.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -37,6 +39,13 @@ class _WithRequest(logging.Filter):
         return True
 
 
+class _Masking(logging.StreamHandler):  # type: ignore[type-arg]
+    """Whatever an error or a library puts into a line, no password and no key leaves in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+
 def configure(level: str, form: Literal["text", "json"]) -> None:
     """Have all of this process's loggers write to standard error."""
     logging.config.dictConfig(_configuration(level.upper(), form))
@@ -56,7 +65,7 @@ def _configuration(level: str, form: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "filters": {"request": {"()": _WithRequest}},
         "formatters": {"form": forms[form]},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "form", "filters": ["request"]}},
+        "handlers": {"stderr": {"()": _Masking, "formatter": "form", "filters": ["request"]}},
         "root": {"level": level, "handlers": ["stderr"]},
         # The server's own line for each request knows neither its name nor its variant: ours is in `app.front`.
         "loggers": {"uvicorn.access": {"level": "WARNING"}, "httpx": {"level": "WARNING"}},

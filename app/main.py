@@ -9,10 +9,29 @@ from functools import partial
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app import __version__, web
-from app.api import datasets, experiments, jobs, models, operations, outcomes, points, problems, uploads, variants
+from app.access import exposure
+from app.access.exposure import Exposure
+from app.access.gate import Gate
+from app.access.keyring import Keyring
+from app.api import (
+    audit,
+    datasets,
+    experiments,
+    jobs,
+    keys,
+    models,
+    openapi,
+    operations,
+    outcomes,
+    points,
+    problems,
+    uploads,
+    variants,
+)
 from app.api.document import DocumentedApi
 from app.api.services import Services
 from app.api.strict_json import strict_json
@@ -49,7 +68,7 @@ from app.serving.statistics import Statistics
 from app.serving.threads import lower_priority
 from app.settings import Settings
 from app.tracing import Tracing
-from app.web import pages, swagger
+from app.web import login, pages, swagger
 from app.web.answers import Assets
 from app.web.report import render_report
 from app.web.traffic import Traffic
@@ -86,6 +105,8 @@ def create_app(settings: Settings) -> ASGIApp:
     upkeep = Upkeep(database, pool, [name.strip() for name in settings.pinned.split(",") if name.strip()])
     outbox = Outbox(settings, database)
     draining = Draining(settings.drain_seconds)
+    keyring = Keyring(database, audit_days=settings.audit_days)
+    gate = Gate(keyring, database, Exposure.of(settings), open_metrics=settings.open_metrics)
     recent = Recent(dataplane.resolve, database)
     recorder = Recorder(database)
     shadows = Shadows(pool, recorder)
@@ -103,6 +124,7 @@ def create_app(settings: Settings) -> ASGIApp:
         log_level=settings.log_level,
         threads=threads,
         on_answer=tracing.answered if tracing is not None else None,
+        gate=gate,
     )
 
     @asynccontextmanager
@@ -110,6 +132,9 @@ def create_app(settings: Settings) -> ASGIApp:
         migrations.check_current(database)
         found = confinement()
         _log.log(logging.INFO if found.is_complete else logging.WARNING, "%s", found)
+        if (notice := exposure.check(settings, database)) is not None:
+            _log.warning(notice)
+        keyring.start()
         remove_leftovers(settings.scratch_folder)
         pool.tidy()
         await siblings.start()
@@ -134,12 +159,13 @@ def create_app(settings: Settings) -> ASGIApp:
         for engine in isolated.values():
             engine.close()
         outbox.stop()
+        keyring.stop()
         database.close()
         if tracing is not None:
             tracing.close()
 
     app = DocumentedApi(
-        completions=[documentation.complete],
+        completions=[documentation.complete, openapi.complete],
         title="Octet",
         version=__version__,
         lifespan=lifespan,
@@ -149,13 +175,17 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     counted = dataplane.everything_counted
     told = metrics.registry(counted, alone=settings.siblings_folder is None)
-    app.state.services = Services(settings, database, blobs, pool, outbox, counted, told, render_report)
+    app.state.services = Services(settings, database, blobs, pool, outbox, counted, told, render_report, keyring)
     app.state.traffic = Traffic()
     app.add_middleware(uploads.BodyLimit, max_bytes=settings.max_upload_bytes)
     problems.install(app)
     inference = Endpoints(core, Limits(settings.max_inference_bytes, settings.inference_body_seconds))
     _mount(app, inference)
-    front = Front(app, inference.infer, problems.answer_to, draining, log_requests=settings.log_requests)
+    front: ASGIApp = Front(
+        app, inference.infer, problems.answer_to, draining, gate=gate, log_requests=settings.log_requests
+    )
+    if settings.origins:
+        front = _with_cors(front, settings)
     return tracing.around(front) if tracing is not None else front
 
 
@@ -165,6 +195,17 @@ def _isolated(settings: Settings, model_memory: int) -> dict[str, IsolatedEngine
         return {}
     limits = RunnerLimits(model_memory, settings.run_seconds)
     return {name: IsolatedEngine(name, limits) for name in ENGINES}
+
+
+def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Pages of the listed origins may call, with a key of their own: cookies stay with the dashboard."""
+    return CORSMiddleware(
+        app,
+        allow_origins=sorted(settings.origins),
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["*"],
+    )
 
 
 def _grpc(settings: Settings, core: Core) -> AbstractAsyncContextManager[None]:
@@ -196,10 +237,11 @@ def _mount(app: FastAPI, inference: Endpoints) -> None:
     # Routes are tried in order, and inference is what must be quick.
     app.include_router(rest.router(inference))
     management = APIRouter(prefix="/api/v1", dependencies=[Depends(strict_json)])
-    for nouns in (models, variants, points, datasets, jobs, experiments, outcomes):
+    for nouns in (models, variants, points, datasets, jobs, experiments, outcomes, keys, audit):
         management.include_router(nouns.routes)
     app.include_router(management)
     app.include_router(operations.routes)
     app.include_router(pages.routes)
     app.include_router(swagger.routes)
+    app.include_router(login.routes)
     app.mount("/static", Assets(directory=Path(web.__file__).parent / "static"), name="static")

@@ -27,6 +27,22 @@ class Settings(BaseSettings):
         default=False, description="Send traces to OpenTelemetry, as OTEL_* variables say; takes the extra otel."
     )
 
+    insecure: bool = Field(
+        default=False, description="Answer beyond this machine though no key was ever made: whoever asks may do all."
+    )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names beside localhost that the service is reached under while it has no keys; by commas.",
+    )
+    cors_origins: str = Field(
+        default="", description="Origins whose pages may call the service, such as https://app.example; by commas."
+    )
+    open_metrics: bool = Field(default=False, description="Answer /metrics without a key.")
+    secure_cookies: bool = Field(
+        default=False, description="Sign browsers in over HTTPS only: for a service behind a proxy that speaks it."
+    )
+    audit_days: int = Field(default=365, ge=0, description="Days that the audit log is kept; 0 means for ever.")
+
     gateway_workers: int = Field(default=1, ge=1, description="Processes that serve the gateway's port together.")
     siblings_folder: Path | None = Field(
         default=None, description="Where such processes find each other; set by the command that starts them."
@@ -110,6 +126,14 @@ class Settings(BaseSettings):
         return driver + separator + rest
 
     @property
+    def hosts(self) -> frozenset[str]:
+        return _listed(self.allowed_hosts)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        return _listed(self.cors_origins)
+
+    @property
     def blob_folder(self) -> Path:
         return self.home.absolute() / "blobs"
 
@@ -162,3 +186,7 @@ class Settings(BaseSettings):
         if self.broker_url is None:
             for name in ("queue", "queue-control"):
                 (self.home.absolute() / name).mkdir(exist_ok=True)
+
+
+def _listed(text: str) -> frozenset[str]:
+    return frozenset(word.strip().rstrip("/").lower() for word in text.split(",") if word.strip())

@@ -43,6 +43,8 @@ _TAGS = {
     "inference": "Run models. Open Inference Protocol V2 over REST, with Triton's extension for binary tensors.",
     "repository": "Which variants are in memory. Each is loaded at its first request, if not before.",
     "server": "Whether the server is well, and how it is set up.",
+    "keys": "Who may do what. Without any key, the service answers its own machine alone.",
+    "audit": "Who changed what, and when.",
     "operations": "For those who run the server.",
 }
 

@@ -35,6 +35,8 @@ ExperimentId = Annotated[
     ),
 ]
 
+KeyId = Annotated[str, Path(description="The `id` of a key. `GET /api/v1/keys` lists all.")]
+
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -5,14 +5,16 @@ import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Mount
 
 from app import errors
+from app.access.gate import retry_after
 from app.registry import IntegrityError, OperationalError
 
 _log = logging.getLogger(__name__)
@@ -23,6 +25,10 @@ _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _STATUS: dict[type[errors.OctetError], tuple[int, int]] = {
     errors.Invalid: (422, 400),
     errors.NotFound: (404, 404),
+    errors.Unauthenticated: (401, 401),
+    errors.Forbidden: (403, 403),
+    errors.TooMuch: (429, 429),
+    errors.LengthRequired: (411, 411),
     errors.Conflict: (409, 409),
     errors.PreconditionFailed: (412, 412),
     errors.PreconditionRequired: (428, 428),
@@ -67,12 +73,30 @@ def _is_inference(request: Request) -> bool:
 
 def _octet_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.OctetError)
+    if isinstance(error, errors.Unauthenticated) and _is_for_eyes(request):
+        return RedirectResponse(f"/login?next={quote(_where(request), safe='/')}", 303)
     for kind in type(error).__mro__:
         if kind in _STATUS:
             status = _STATUS[kind][1 if _is_inference(request) else 0]
-            retry = {"Retry-After": str(error.retry_after_s)} if isinstance(error, errors.Unavailable) else {}
-            return answer(request, status, error.detail, error.field, **retry)
+            return answer(request, status, error.detail, error.field, **_headers_of(error))
     return _defect(request, error)
+
+
+def _headers_of(error: errors.OctetError) -> dict[str, str]:
+    if isinstance(error, errors.Unauthenticated):
+        return {"WWW-Authenticate": 'Bearer realm="octet"'}
+    if isinstance(error, errors.TooMuch):
+        return {"Retry-After": retry_after(error.retry_after_s)}
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, errors.Unavailable) else {}
+
+
+def _is_for_eyes(request: Request) -> bool:
+    """Whether a person at a browser asks, who can sign in."""
+    return request.method == "GET" and not _is_inference(request) and "text/html" in request.headers.get("Accept", "")
+
+
+def _where(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def _validation_error(request: Request, error: Exception) -> Response:

@@ -120,6 +120,22 @@ _EXPERIMENT: dict[str, Any] = {
     "created_at": "2026-01-31T12:00:00Z",
     "started_at": None,
     "ended_at": None,
+    "closed_at": None,
+}
+
+_KEY: dict[str, Any] = {
+    "id": "4f1c9a7be02d",
+    "name": "shop",
+    "scope": "infer",
+    "models": "resnet*",
+    "state": "active",
+    "rate": 100.0,
+    "burst": None,
+    "upload_quota_bytes": None,
+    "created_at": "2026-01-31T12:00:00Z",
+    "expires_at": None,
+    "revoked_at": None,
+    "last_used_at": None,
 }
 
 #: By the name of their schema.
@@ -130,4 +146,6 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "VariantView": _VARIANT,
     "VariantDetail": _VARIANT | {"options": _JOB["options"]},
     "ExperimentView": _EXPERIMENT,
+    "KeyView": _KEY,
+    "NewKeyView": _KEY | {"key": "octet_4f1c9a7be02d_…"},
 }

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from app.access.keyring import Keyring
 from app.blobs import BlobStore
 from app.queue import Outbox
 from app.registry import Database
@@ -34,6 +35,7 @@ class Services:
     counted: Counted
     metrics: CollectorRegistry
     render_report: ReportRenderer
+    keyring: Keyring
 
 
 def _services(request: Request) -> Services:

@@ -13,4 +13,4 @@ async def strict_json(request: Request) -> None:
     try:
         orjson.loads(await request.body() or b"null")
     except orjson.JSONDecodeError as error:
-        raise Invalid(f"the body is not valid JSON: {error}") from error
+        raise Invalid(f"the body is not valid JSON: {error}", field="body") from error

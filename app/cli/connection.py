@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +15,9 @@ from app.errors import OctetError, Unavailable
 _CHUNK_BYTES = 1 << 20
 
 _FINAL = {"succeeded", "failed", "cancelled"}
+
+#: What `octet --api-key`, or OCTET_API_KEY, says.
+API_KEY: ContextVar[str | None] = ContextVar("api_key", default=None)
 
 #: Called with the bytes done so far.
 Counter = Callable[[int], None]
@@ -107,8 +111,11 @@ class Connection:
 
 @contextmanager
 def connect(url: str) -> Iterator[Connection]:
-    """A session with the server at `url`."""
-    with httpx.Client(base_url=url, timeout=60) as http:
+    """A session with the server at `url`, which is shown the key of `API_KEY`."""
+    key = API_KEY.get()
+    # Not as Authorization, which httpx takes from ~/.netrc and URLs, too.
+    headers = {"X-API-Key": key} if key is not None else {}
+    with httpx.Client(base_url=url, timeout=60, headers=headers) as http:
         yield Connection(http)
 
 

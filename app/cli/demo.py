@@ -30,6 +30,7 @@ def demo(
         Path | None, typer.Option(help="Where everything is kept.  [default: OCTET_HOME or .octet]")
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.  [default: OCTET_PORT or 8000]")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Answer beyond this machine without any key.")] = False,
 ) -> None:
     """Start the service, upload an example model and dataset, quantize, compare, infer."""
     examples = _examples()
@@ -45,7 +46,10 @@ def demo(
         console.print(f"Port {grpc_port} is taken: nothing is served over gRPC.")
         grpc_port = 0
     log = home / "octet.log"
-    with start_service(home=home, host=settings.host, port=wanted, grpc_port=grpc_port, log=log) as service:
+    insecure = insecure or settings.insecure
+    with start_service(
+        home=home, host=settings.host, port=wanted, grpc_port=grpc_port, log=log, insecure=insecure
+    ) as service:
         raise typer.Exit(_show(service, examples, leave=leave))
 
 

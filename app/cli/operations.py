@@ -1,7 +1,6 @@
 """`octet migrate`, `octet config`, `octet health`: what an operator runs."""
 
 import json
-import re
 import urllib.error
 import urllib.request
 from enum import StrEnum
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from app.errors import Unavailable
+from app.masking import masked
 from app.settings import Settings
 
 
@@ -48,11 +48,6 @@ def config(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
         origin = "set" if name in settings.model_fields_set else "default"
         table.add_row(f"OCTET_{name.upper()}", str(value), origin, Settings.model_fields[name].description or "")
     Console().print(table)
-
-
-def masked(url: str) -> str:
-    """`url` without the password that it may hold."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def health(part: Annotated[Part, typer.Argument(help="Which process of this host.")]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from app import logs
 from app.cli.parent import end_with_parent
-from app.cli.supervisor import check_grpc_port, grpc_port_beside, start_service
+from app.cli.supervisor import check_exposure, check_grpc_port, grpc_port_beside, start_service
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,10 +25,20 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on.  [default:
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.  [default: OCTET_PORT or 8000]")]
 GrpcPort = Annotated[int | None, typer.Option(help="Port for gRPC; 0 for none.  [default: OCTET_GRPC_PORT or 8001]")]
 Home = Annotated[Path | None, typer.Option(help="Where everything is kept.  [default: OCTET_HOME or .octet]")]
+Insecure = Annotated[
+    bool | None,
+    typer.Option("--insecure", help="Answer beyond this machine without any key.  [default: OCTET_INSECURE or no]"),
+]
 WithParent = Annotated[int | None, typer.Option("--with-parent", hidden=True)]
 
 
-def serve(host: Host = None, port: Port = None, grpc_port: GrpcPort = None, home: Home = None) -> None:
+def serve(
+    host: Host = None,
+    port: Port = None,
+    grpc_port: GrpcPort = None,
+    home: Home = None,
+    insecure: Insecure = None,
+) -> None:
     """Run gateway and worker on embedded defaults until Ctrl-C or SIGTERM."""
     settings = Settings()
     port = settings.port if port is None else port
@@ -37,6 +47,7 @@ def serve(host: Host = None, port: Port = None, grpc_port: GrpcPort = None, home
         host=host or settings.host,
         port=port,
         grpc_port=grpc_port_beside(port, settings) if grpc_port is None else grpc_port,
+        insecure=settings.insecure or bool(insecure),
     ) as service:
         grpc = f"  ·  gRPC on port {service.grpc_port}" if service.grpc_port else ""
         docs = f"API docs {service.url}/docs"
@@ -52,16 +63,18 @@ def gateway(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that serve the port.  [default: OCTET_GATEWAY_WORKERS or 1]")
     ] = None,
+    insecure: Insecure = None,
     with_parent: WithParent = None,
 ) -> None:
     """Run the gateway alone: the API, inference and the dashboard."""
     if with_parent is not None:
         end_with_parent(with_parent)
-    options = {"host": host, "port": port, "grpc_port": grpc_port, "gateway_workers": workers}
+    options = {"host": host, "port": port, "grpc_port": grpc_port, "gateway_workers": workers, "insecure": insecure}
     given = {name: value for name, value in options.items() if value is not None}
     settings = Settings(**given)  # type: ignore[arg-type]
     check_grpc_port(settings.host, settings.grpc_port)
     logs.configure(settings.log_level, settings.log_format)
+    check_exposure(settings)
     if settings.gateway_workers == 1:
         _listen(_application(settings), settings)
         return
@@ -69,6 +82,7 @@ def gateway(
         # What the command line said reaches the processes as what the environment would have said.
         os.environ["OCTET_HOST"] = settings.host
         os.environ["OCTET_GRPC_PORT"] = str(settings.grpc_port)
+        os.environ["OCTET_INSECURE"] = str(settings.insecure)
         os.environ["OCTET_GATEWAY_WORKERS"] = str(settings.gateway_workers)
         os.environ["OCTET_SIBLINGS_FOLDER"] = folder
         _listen("app.cli.processes:gateway_process", settings, workers=settings.gateway_workers, factory=True)

@@ -28,13 +28,16 @@ class _Terminated(Exception):
 class Service:
     """A running gateway and worker."""
 
-    def __init__(self, home: Path, host: str, port: int, grpc_port: int, log: Path | None) -> None:
+    def __init__(
+        self, home: Path, host: str, port: int, grpc_port: int, log: Path | None, *, insecure: bool = False
+    ) -> None:
         self.home = home.absolute()
         self.host = host
         self.port = port
         self.grpc_port = grpc_port
         self._log = log.open("ab") if log is not None else None
-        self._gateway = self._launch("gateway", "--host", host, "--port", str(port), "--grpc-port", str(grpc_port))
+        where = ["--host", host, "--port", str(port), "--grpc-port", str(grpc_port)]
+        self._gateway = self._launch("gateway", *where, *(["--insecure"] if insecure else []))
         self._worker = self._launch("worker")
         self._worker_started = time.monotonic()
         self._backoff_seconds = 1.0
@@ -113,11 +116,12 @@ class Service:
 
 @contextmanager
 def start_service(
-    *, home: Path, host: str, port: int, grpc_port: int = 0, log: Path | None = None
+    *, home: Path, host: str, port: int, grpc_port: int = 0, log: Path | None = None, insecure: bool = False
 ) -> Iterator[Service]:
     """A migrated, ready service; ended with the block. Output of its processes goes to `log` if given.
 
-    Raises `Conflict` when a port is taken.
+    Raises `Conflict` when a port is taken, or when others than this machine would reach it without keys, and not
+    `insecure`.
     """
     from app.registry import migrations
 
@@ -130,7 +134,8 @@ def start_service(
     service: Service | None = None
     try:
         migrations.upgrade(settings.registry_url)
-        service = Service(home, host, port, grpc_port, log)
+        check_exposure(settings.model_copy(update={"host": host, "insecure": insecure}))
+        service = Service(home, host, port, grpc_port, log, insecure=insecure)
         service.wait_until_ready()
         yield service
     except _Terminated:
@@ -159,6 +164,22 @@ def is_free(host: str, port: int) -> bool:
 def grpc_port_beside(port: int, settings: Settings) -> int:
     """The port for gRPC of a gateway on `port`; unless it is named, none beside one that takes any free port."""
     return settings.grpc_port if port or "grpc_port" in settings.model_fields_set else 0
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raises `Conflict` where others than this machine would reach a service without keys, and it is not `insecure`."""
+    from app.access import exposure
+    from app.registry import Database, OperationalError, migrations
+
+    database = Database(settings.registry_url)
+    try:
+        migrations.check_current(database)
+        exposure.check(settings, database)
+    except (Unavailable, OperationalError):
+        # What is wrong with the registry, the gateway says itself, and does not start.
+        return
+    finally:
+        database.close()
 
 
 def check_grpc_port(host: str, port: int) -> None:

@@ -1,6 +1,7 @@
 """Tables for a terminal."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -130,6 +131,48 @@ def failures(rows: Sequence[Row]) -> Text:
     """Why jobs failed, a line each."""
     lines = [f"{row['variant']} of {row['model']} failed: {row['error']}" for row in rows if row["error"]]
     return Text("\n".join(lines), style="red")
+
+
+def keys(rows: Sequence[Row]) -> Table:
+    """API keys, one a row; a dash is what does not bound them."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("id", no_wrap=True, min_width=12)
+    for heading in ("name", "scope", "models", "state"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("rate", "uploads a day", "expires", "last used"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        cells = [Text(str(row[name])) for name in ("id", "name", "scope")]
+        state = Text(row["state"], style="green" if row["state"] == "active" else "dim")
+        rate = "–" if row["rate"] is None else f"{row['rate']:g}/s"
+        quota = "–" if row["upload_quota_bytes"] is None else size(row["upload_quota_bytes"])
+        table.add_row(
+            *cells,
+            Text(row["models"] or "–"),
+            state,
+            rate,
+            quota,
+            _minute(row["expires_at"]),
+            _minute(row["last_used_at"]),
+        )
+    return table
+
+
+def audit(rows: Sequence[Row]) -> Table:
+    """Who changed what, one change a row."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("at (UTC)", "by", "", "what", "request"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        who = row["by"] if row["key_id"] is None else f"{row['by']} ({row['key_id']})"
+        verb = Text(row["verb"] if row["outcome"] == "done" else f"{row['outcome']}: {row['verb']}")
+        what = Text(f"{row['noun']} {row['name']}")
+        table.add_row(f"{row['at']:%Y-%m-%d %H:%M:%S}", Text(who), verb, what, Text(row["request_id"] or ""))
+    return table
+
+
+def _minute(at: datetime | None) -> str:
+    return "–" if at is None else f"{at:%Y-%m-%d %H:%M}"
 
 
 def size(size_bytes: int) -> str:

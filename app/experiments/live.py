@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from app.caller import CALLER
 from app.errors import Invalid
 from app.experiments.assignment import Place, Sample, Split
 from app.experiments.definition import samples_of, split_of
@@ -30,6 +31,7 @@ class Reason(StrEnum):
 class UnitSource:
     """One place where requests may say whose they are: `header:NAME`, `param:NAME` or `api_key`.
 
+    The last is the id of the key that was shown; while there are no keys here, whatever was sent for one.
     Raises `Invalid` for any other.
     """
 
@@ -47,6 +49,9 @@ class UnitSource:
         if kind == "param":
             value = parameters.get(name)
             return None if value is None or value == "" else str(value)
+        if kind == "api_key" and (key := CALLER.get().key) is not None:
+            # Its id, which is no secret: units are reported by name, and those are kept.
+            return key
         names = _KEY_HEADERS if kind == "api_key" else (name.lower().encode(),)
         return next((value for each in names if (value := header(each))), None)
 

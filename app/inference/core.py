@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from app.access.gate import Gate
 from app.inference.dataplane import DataPlane, InferenceResponse
 from app.inference.recent import Recent
 from app.inference.repository import Repository
@@ -17,7 +18,7 @@ class Core:
     """`server_name` and `log_level` are what clients are told; `threads`: requests computed at once.
 
     `control`: where loads and unloads run, of which the kernel prefers inference. `on_answer` hears of each inference
-    that was answered.
+    that was answered. `gate`: says who may call over gRPC; None for everybody.
     """
 
     dataplane: DataPlane
@@ -31,3 +32,4 @@ class Core:
     log_level: str
     threads: int
     on_answer: Callable[[InferenceResponse], None] | None = None
+    gate: Gate | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -174,7 +175,9 @@ class Endpoints:
         return json_object(raw) if bytes(raw).strip() else {}
 
     async def _controlled(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._control, partial(work, *arguments))
+        # With its context: who asks, and the name of the request, go along.
+        run = partial(copy_context().run, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._control, run)
 
     async def _fixed(self, request: Request, settings: Any) -> Response:
         if request.method == "POST":

@@ -69,12 +69,13 @@ class Database:
 
 
 def _server_engine(url: str) -> Engine:
-    # pre-ping: a restarted server costs the next request a reconnect, not an error.
-    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    # pre-ping: a restarted server costs the next request a reconnect, not an error. Errors hide parameters: they hold
+    # what clients sent, and errors are logged.
+    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, hide_parameters=True)
 
 
 def _sqlite_engine(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30}, pool_size=10, max_overflow=20)
+    engine = create_engine(url, connect_args={"timeout": 30}, pool_size=10, max_overflow=20, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: Any) -> None:

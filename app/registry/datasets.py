@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, UnknownDataset
-from app.registry import calibrations
+from app.registry import audit, calibrations
 from app.registry.names import checked, is_valid
 from app.registry.tables import Dataset, Job, Json
 
@@ -52,6 +52,7 @@ def register(session: Session, name: str, new: NewDataset) -> tuple[Dataset, boo
     dataset = Dataset(name=name, **vars(new))
     session.add(dataset)
     session.flush()
+    audit.record(session, "uploaded", "dataset", name)
     return dataset, True
 
 
@@ -67,4 +68,5 @@ def delete(session: Session, name: str) -> str:
     session.delete(dataset)
     session.flush()
     calibrations.forget_dataset(session, digest)
+    audit.record(session, "deleted", "dataset", name)
     return digest

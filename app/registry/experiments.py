@@ -11,13 +11,15 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
+from app.caller import CALLER
 from app.errors import Conflict, Invalid, PreconditionFailed, UnknownExperiment
-from app.registry import live, models, names, variants
+from app.registry import audit, live, models, names, variants
 from app.registry.tables import Experiment, ExperimentEvent, Json, Model, Variant, now
 
 FINAL = ("stopped", "rolled_back", "promoted")
@@ -116,23 +118,29 @@ _FIELDS = {"arm": "arms", "shadow": "shadow"}
 
 
 def find(session: Session, experiment_id: str, model: Model | None = None) -> Experiment:
-    """The experiment, with its model and revision; raises `UnknownExperiment`, also for one of another model."""
+    """The experiment, with its model and revision.
+
+    Raises `UnknownExperiment`, also for one of another model, or where the caller's key is for others.
+    """
     options = [joinedload(Experiment.model), joinedload(Experiment.revision)]
     known = session.get(Experiment, experiment_id, options=options) if names.is_valid(experiment_id) else None
-    if known is None or (model is not None and known.model_id != model.id):
+    hidden = known is None or not CALLER.get().may_use(known.model.name)
+    if known is None or hidden or (model is not None and known.model_id != model.id):
         raise UnknownExperiment(experiment_id[:80])
     return known
 
 
 def listed(session: Session, model: Model | None = None, *, limit: int | None = None) -> list[Experiment]:
-    """The experiments of `model`, or of all, the newest first; `limit` of them at most."""
+    """The experiments of `model`, or of all that the caller's key is for, the newest first; `limit` of them at most."""
     query = (
         select(Experiment)
         .options(joinedload(Experiment.model), joinedload(Experiment.revision))
         .order_by(Experiment.created_at.desc(), Experiment.id)
-        .limit(limit)
     )
-    return list(session.scalars(query if model is None else query.where(Experiment.model_id == model.id)))
+    if model is not None:
+        query = query.where(Experiment.model_id == model.id)
+    caller = CALLER.get()
+    return list(islice((one for one in session.scalars(query) if caller.may_use(one.model.name)), limit))
 
 
 def running_of(session: Session, model: Model) -> Experiment | None:
@@ -158,14 +166,20 @@ def asked_variants(session: Session) -> list[Variant]:
 
 
 def live_ids(session: Session) -> list[str]:
-    """Those that run or are paused, of all models."""
-    return list(session.scalars(select(Experiment.id).where(Experiment.state.in_(live.LIVE))))
+    """Those that run or are paused, of all models that the caller's key is for."""
+    return _ids(session, Experiment.state.in_(live.LIVE))
 
 
 def just_live_ids(session: Session) -> list[str]:
-    """Those that run or are paused, or have ended so lately that not all their requests are known yet."""
+    """As `live_ids`, and those that have ended so lately that not all their requests are known yet."""
     ended = Experiment.ended_at > now() - _JUST_ENDED
-    return list(session.scalars(select(Experiment.id).where(or_(Experiment.state.in_(live.LIVE), ended))))
+    return _ids(session, or_(Experiment.state.in_(live.LIVE), ended))
+
+
+def _ids(session: Session, condition: ColumnElement[bool]) -> list[str]:
+    query = select(Experiment.id, Model.name).join(Model, Model.id == Experiment.model_id).where(condition)
+    caller = CALLER.get()
+    return [experiment_id for experiment_id, model in session.execute(query) if caller.may_use(model)]
 
 
 def unfinished(session: Session) -> list[Experiment]:
@@ -447,3 +461,5 @@ def _log(session: Session, experiment: Experiment, kind: str, detail: Json, key:
             fingerprint=key.fingerprint if key else None,
         )
     )
+    by = None if detail["by"] == REQUEST else detail["by"]
+    audit.record(session, kind.replace("_", " "), "experiment", f"{experiment.model.name}/{experiment.name}", by=by)

@@ -17,8 +17,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.orm import Session, joinedload
 
+from app.caller import CALLER
 from app.errors import Conflict, Invalid, LeaseLost, UnknownJob
-from app.registry import evaluations, methods, models, names, points, variants
+from app.registry import audit, evaluations, methods, models, names, points, variants
 from app.registry.tables import Dataset, IdempotencyKey, Job, JobEvent, Json, Model, Revision, Variant, now
 
 LIVE = ("queued", "running")
@@ -87,6 +88,7 @@ def submit(
     session.add(job)
     session.flush()
     _log(session, job)
+    audit.record(session, "submitted", "job", f"{model.name}@{label} {job.id}")
     return job
 
 
@@ -167,16 +169,21 @@ def remember(session: Session, key: str, fingerprint: str, job: Job) -> None:
 
 
 def find(session: Session, job_id: str) -> Job:
-    """The job, with its model, revision and variant; raises `UnknownJob`."""
+    """The job, with its model, revision and variant; raises `UnknownJob`, also where the caller's key is for other
+    models.
+    """
     options = [joinedload(Job.model), joinedload(Job.revision), joinedload(Job.variant)]
     job = session.get(Job, job_id, options=options) if names.is_valid(job_id) else None
-    if job is None:
+    if job is None or not CALLER.get().may_use(job.model.name):
         raise UnknownJob(job_id[:80])
     return job
 
 
 def listed(session: Session, *, model: str | None = None, state: str | None = None, limit: int = 200) -> list[Job]:
-    """The newest jobs first, at most `limit`; raises `UnknownModel` for a model that is not there."""
+    """The newest jobs first, at most `limit`, of models that the caller's key is for.
+
+    Raises `UnknownModel` for a model that is not there.
+    """
     query = (
         select(Job)
         .join(Model)
@@ -184,6 +191,8 @@ def listed(session: Session, *, model: str | None = None, state: str | None = No
         .order_by(Job.created_at.desc(), Job.id)
         .limit(limit)
     )
+    if CALLER.get().models is not None:
+        query = query.where(Job.model_id.in_([each.id for each in models.listed(session)]))
     if model is not None:
         query = query.where(Job.model_id == models.find(session, model).id)
     if state is not None:
@@ -317,6 +326,8 @@ def succeed(session: Session, lease: Lease, artifact: NewArtifact | None, outcom
         _record_figures(session, job, variant, outcome)
         points.record(session, job, outcome.points)
     ended.variant_id = variant.id
+    if artifact is not None:
+        audit.record(session, "made", "variant", f"{model.name}@{variant.label}", by="worker")
     return variant
 
 
@@ -410,9 +421,8 @@ def request_cancel(session: Session, job_id: str) -> Job:
         state="cancelled",
         stage="cancelled",
         finished_at=now(),
-    ):
-        return job
-    if _change(session, (Job.id == job_id) & (Job.state == "running"), cancel_requested=True):
+    ) or _change(session, (Job.id == job_id) & (Job.state == "running"), cancel_requested=True):
+        audit.record(session, "cancelled", "job", f"{job.model.name}@{job.label} {job.id}")
         return job
     session.refresh(job)
     if job.state != "cancelled":

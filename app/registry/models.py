@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, selectinload
 
+from app.caller import CALLER
 from app.errors import Conflict, Invalid, UnknownModel, UnknownRevision
-from app.registry import calibrations, live
+from app.registry import audit, calibrations, live
 from app.registry.names import checked, is_valid
 from app.registry.tables import Job, Json, Model, Revision, Variant
 
@@ -43,7 +44,12 @@ def checked_name(name: str) -> str:
 
 
 def find(session: Session, name: str, *, for_update: bool = False) -> Model:
-    """The model called `name`; raises `UnknownModel`. With `for_update`, other writers of it wait."""
+    """The model called `name`; raises `UnknownModel`. With `for_update`, other writers of it wait.
+
+    Raises `ModelForbidden` where the caller's key is for other models.
+    """
+    if is_valid(name):
+        CALLER.get().check_may_use(name)
     query = select(Model).where(Model.name == name)
     model = session.scalar(query.with_for_update() if for_update else query) if is_valid(name) else None
     if model is None:
@@ -52,11 +58,12 @@ def find(session: Session, name: str, *, for_update: bool = False) -> Model:
 
 
 def listed(session: Session) -> list[Model]:
-    """All models by name, their revisions and defaults loaded."""
+    """All models that the caller's key is for, by name, their revisions and defaults loaded."""
     query = (
         select(Model).options(selectinload(Model.revisions), selectinload(Model.default_variant)).order_by(Model.name)
     )
-    return list(session.scalars(query))
+    caller = CALLER.get()
+    return [model for model in session.scalars(query) if caller.may_use(model.name)]
 
 
 def find_revision(session: Session, model: Model, number: int | None = None) -> Revision:
@@ -73,9 +80,11 @@ def register(session: Session, name: str, new: NewRevision) -> tuple[Revision, b
 
     Returns the revision, and whether it is new: bytes that the model already has give the revision they made.
     The first revision's original becomes the default; a later upload changes nothing that is being served.
-    To be called under `database.lock_blobs`, which also keeps two uploads of one name apart.
+    To be called under `database.lock_blobs`, which also keeps two uploads of one name apart. Raises `ModelForbidden`
+    where the caller's key is for other models.
     """
-    model = session.scalar(select(Model).where(Model.name == checked_name(name)))
+    CALLER.get().check_may_use(checked_name(name))
+    model = session.scalar(select(Model).where(Model.name == name))
     if model is None:
         model = Model(name=name)
         session.add(model)
@@ -120,6 +129,7 @@ def register(session: Session, name: str, new: NewRevision) -> tuple[Revision, b
     session.flush()
     if last is None:
         model.default_variant_id = original.id
+    audit.record(session, "uploaded", "model", f"{name} revision {revision.number}")
     return revision, True
 
 
@@ -155,6 +165,7 @@ def delete(session: Session, name: str) -> list[str]:
     session.delete(model)
     session.flush()
     calibrations.forget_models(session, revisions)
+    audit.record(session, "deleted", "model", name)
     return sorted({digest for row in (*digests, checkpoints) for digest in row if digest})
 
 
@@ -162,3 +173,4 @@ def set_default(session: Session, model: Model, variant: Variant) -> None:
     """From the commit on, `variant` answers when a client names none, though it was unloaded before."""
     model.default_variant_id = variant.id
     variant.unloaded_at = None
+    audit.record(session, "made default", "variant", f"{model.name}@{variant.label}")

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.caller import CALLER
 from app.registry.jobs import LIVE as LIVE_JOBS
 from app.registry.live import LIVE as LIVE_EXPERIMENTS
 from app.registry.models import ORIGINAL
@@ -49,7 +50,8 @@ class Overview:
 
 
 def overview(session: Session) -> list[Overview]:
-    """All models by name."""
+    """All models that the caller's key is for, by name."""
+    caller = CALLER.get()
     newest = _newest(session)
     standings = _standings(session, [revision_id for revision_id, *_ in newest.values()])
     jobs = _counted(session)
@@ -73,6 +75,7 @@ def overview(session: Session) -> list[Overview]:
             experiment=experiments.get(model_id),
         )
         for model_id, name, default, version, revision_id in session.execute(query)
+        if caller.may_use(name)
     ]
 
 

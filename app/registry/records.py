@@ -10,7 +10,9 @@ from sqlalchemy import case, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.registry.tables import Experiment, ExperimentCounts, Exposure, Json, Outcome, PairedAnswer, now
+from app.caller import CALLER
+from app.registry import audit
+from app.registry.tables import Experiment, ExperimentCounts, Exposure, Json, Model, Outcome, PairedAnswer, now
 
 #: The metric of right answers: its values are numbers of classes, and no mean is taken of them.
 LABEL = "label"
@@ -144,14 +146,24 @@ def add_paired_answers(session: Session, experiment_id: str, answers: Iterable[N
 
 
 def answered_in(session: Session, request_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The experiments in which each request was answered; without those of which none is known yet."""
+    """The experiments, of models that the caller's key is for, in which each request was answered; without those of
+    which none is known yet.
+    """
     kept = {kept_reference(request_id): request_id for request_id in request_ids}
     by_arms = select(Exposure.request_id, Exposure.experiment_id).where(Exposure.request_id.in_(kept))
     by_shadows = select(PairedAnswer.request_id, PairedAnswer.experiment_id).where(PairedAnswer.request_id.in_(kept))
+    answers = by_arms.union(by_shadows).subquery()
+    query = (
+        select(answers.c.request_id, answers.c.experiment_id, Model.name)
+        .join(Experiment, Experiment.id == answers.c.experiment_id)
+        .join(Model, Model.id == Experiment.model_id)
+        .order_by(answers.c.request_id, answers.c.experiment_id)
+    )
+    caller = CALLER.get()
     found: dict[str, list[str]] = {}
-    rows = [(request_id, experiment_id) for request_id, experiment_id in session.execute(by_arms.union(by_shadows))]
-    for request_id, experiment_id in sorted(rows):
-        found.setdefault(kept[request_id], []).append(experiment_id)
+    for request_id, experiment_id, model in session.execute(query):
+        if caller.may_use(model):
+            found.setdefault(kept[request_id], []).append(experiment_id)
     return found
 
 
@@ -170,7 +182,10 @@ def add_outcomes(session: Session, experiment_id: str, outcomes: Iterable[NewOut
         }
         for each in outcomes
     ]
-    return _insert_new(session, Outcome, rows)
+    new = _insert_new(session, Outcome, rows)
+    if new:
+        audit.record(session, "reported", "outcomes", experiment_id)
+    return new
 
 
 def outcome_sums(session: Session, experiment_id: str) -> list[OutcomeSum]:

@@ -439,3 +439,57 @@ class Worker(Base):
     running: Mapped[int]
     started_at: Mapped[datetime] = mapped_column(default=now)
     seen_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ApiKey(Base):
+    """What lets a client in. Of the secret, a salted hash alone is kept; a revoked key stays, so that the audit log has
+    whom to name.
+
+    `models`: a pattern of the models that it is for; NULL: all. `rate` and `burst`: requests a second, and at once.
+    `uploaded_bytes` are those of `upload_day`, a date in UTC.
+    """
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63))
+    scope: Mapped[str] = mapped_column(String(8))
+    models: Mapped[str | None] = mapped_column(String(255))
+    salt: Mapped[bytes] = mapped_column(LargeBinary)
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    rate: Mapped[float | None]
+    burst: Mapped[int | None]
+    upload_quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    upload_day: Mapped[str | None] = mapped_column(String(10))
+    uploaded_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class BrowserSession(Base):
+    """A browser that showed a key; `digest` is the hash of its cookie."""
+
+    __tablename__ = "browser_sessions"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    expires_at: Mapped[datetime]
+
+
+class AuditEntry(Base):
+    """Who did what, and when. `by`: the name of a key, or `local`, `cli`, `worker`, `guardrail`, `ramp`, `octet`."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (Index("ix_audit_entries_at", "at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    by: Mapped[str] = mapped_column(String(63))
+    key_id: Mapped[str | None] = mapped_column(String(12))
+    verb: Mapped[str] = mapped_column(String(32))
+    noun: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(255))
+    request_id: Mapped[str | None] = mapped_column(String(128))
+    outcome: Mapped[str] = mapped_column(String(16))

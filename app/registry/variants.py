@@ -3,10 +3,10 @@
 from collections.abc import Collection
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, joinedload, object_session
 
 from app.errors import Conflict, Rejected, UnknownVariant
-from app.registry import live
+from app.registry import audit, live
 from app.registry.evaluations import REJECTED
 from app.registry.methods import quantized_operators
 from app.registry.models import ORIGINAL
@@ -97,6 +97,7 @@ def override(variant: Variant) -> None:
     """Let a rejected variant serve. Doing it twice is the same; one that may serve anyway stays as it is."""
     if not may_serve(variant):
         variant.overridden_at = now()
+        _audit("overrode", variant)
 
 
 def take_back_override(session: Session, model: Model, variant: Variant) -> None:
@@ -110,17 +111,23 @@ def take_back_override(session: Session, model: Model, variant: Variant) -> None
         )
     if variant.overridden_at is not None:
         live.check_not_used(session, model, variant, to="take the override back")
-    variant.overridden_at = None
+    if variant.overridden_at is not None:
+        variant.overridden_at = None
+        _audit("took override back", variant)
 
 
 def unload(variant: Variant) -> None:
     """From the commit on it answers nothing; processes that have it in memory let it go within a second."""
-    variant.unloaded_at = now()
+    if variant.unloaded_at is None:
+        variant.unloaded_at = now()
+        _audit("unloaded", variant)
 
 
 def load(variant: Variant) -> None:
     """From the commit on it answers again, each process loading it when first asked."""
-    variant.unloaded_at = None
+    if variant.unloaded_at is not None:
+        variant.unloaded_at = None
+        _audit("loaded", variant)
 
 
 def wanted_digests(session: Session, digests: Collection[str]) -> set[str]:
@@ -143,5 +150,12 @@ def delete(session: Session, model: Model, variant: Variant) -> list[str]:
     if variant.label == ORIGINAL:
         raise Conflict(f"the original of a revision stays as long as its model: delete model '{model.name}'")
     live.check_not_used(session, model, variant, to="delete the variant")
+    audit.record(session, "deleted", "variant", f"{model.name}@{variant.label}")
     session.delete(variant)
     return [digest for digest in (variant.digest, variant.data_digest) if digest]
+
+
+def _audit(verb: str, variant: Variant) -> None:
+    session = object_session(variant)
+    if session is not None:
+        audit.record(session, verb, "variant", f"{variant.revision.model.name}@{variant.label}")

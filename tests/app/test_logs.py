@@ -1,6 +1,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -46,3 +47,22 @@ def test_as_json_each_line_is_an_object_with_all_that_was_said(capsys: pytest.Ca
     assert said["model"] == "m"
     assert "two\nlines" in said["exc_info"]
     assert "time" in said
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_password_and_no_key_leaves_in_a_line(
+    form: Literal["text", "json"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = "octet_abcdefghijkl_" + "0123456789abcdef" * 3
+    logs.configure("info", form)
+    logger = logging.getLogger("octet.test")
+    logger.warning("cannot reach postgresql+psycopg://octet:hunter2@db/octet with %s", key)
+    try:
+        raise ValueError(f"redis://:hunter2@broker/0 {key}")
+    except ValueError:
+        logger.exception("failed")
+    said = capsys.readouterr().err
+    assert "hunter2" not in said
+    assert key not in said
+    assert said.count("octet_abcdefghijkl_***") >= 2
+    assert "postgresql+psycopg://octet:***@db/octet" in said

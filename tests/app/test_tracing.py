@@ -29,7 +29,7 @@ def client(settings: Settings, spans: InMemorySpanExporter) -> Iterator[TestClie
     settings = settings.model_copy(update={"tracing": True})
     settings.make_folders()
     migrations.upgrade(settings.registry_url)
-    with TestClient(main.create_app(settings)) as client:
+    with TestClient(main.create_app(settings), base_url="http://localhost") as client:
         yield client
 
 

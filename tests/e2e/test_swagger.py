@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.e2e.browsing import Window, launched
-from tests.e2e.service import Service
+from tests.e2e.service import Service, eventually
+from tests.e2e.test_keys import octet
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXPERIMENTS = "/api/v1/models/resnet20/experiments"
@@ -51,6 +53,13 @@ class SwaggerUi:
         (tag,) = self.operations()[name]["tags"]
         return self.page.locator(f"#operations-{tag}-{name}")
 
+    def authorize(self, key: str) -> None:
+        self.page.get_by_role("button", name="Authorize").click()
+        asked = self.page.locator(".auth-container").filter(has_text="bearer")
+        asked.locator("input").fill(key)
+        asked.get_by_role("button", name="Apply credentials").click()
+        self.page.locator(".btn-done").first.click()
+
     def press(self, name: str, *, file: Path | None = None, **ids: str) -> str:
         """Try the call as it stands, but for a file and ids, which nobody can know before; returns what is shown."""
         call = self.call(name)
@@ -72,12 +81,18 @@ class SwaggerUi:
 
 @pytest.mark.timeout(900)
 def test_every_example_works_when_it_is_pressed(demonstrated: Service, tmp_path: Path) -> None:
+    """By somebody who has signed in with "Authorize", since the service has a key by now."""
+    key = octet(demonstrated, "keys", "create", "me", "--scope", "admin")
+    demonstrated.http.headers["X-API-Key"] = key
+    eventually(lambda: httpx.get(f"{demonstrated.url}/api/v1/models").status_code == 401, what="the key")
     with sync_playwright() as playwright:
         browser = launched(playwright)
         try:
             window = Window(browser, demonstrated.url, tmp_path)
             ui = SwaggerUi(window.open("/docs"), demonstrated.http.get("/openapi.json").json())
+            ui.authorize(key)
             _press_uploads(ui)
+            _press_keys(ui, demonstrated)
             _press_jobs(ui, demonstrated)
             _press_experiments(ui, demonstrated)
             assert ":ship" in ui.press("infer")
@@ -92,6 +107,13 @@ def test_every_example_works_when_it_is_pressed(demonstrated: Service, tmp_path:
 def _press_uploads(ui: SwaggerUi) -> None:
     ui.press("upload_dataset", file=EXAMPLES / "cifar10_512.npz")
     ui.press("upload_model", file=EXAMPLES / "resnet20.onnx")
+
+
+def _press_keys(ui: SwaggerUi, service: Service) -> None:
+    ui.press("create_key")
+    made = {each["name"]: each["id"] for each in service.http.get("/api/v1/keys").json()}
+    for name in ("get_key", "revoke_key"):
+        ui.press(name, key_id=made["shop"])
 
 
 def _press_jobs(ui: SwaggerUi, service: Service) -> None:

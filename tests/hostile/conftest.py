@@ -22,7 +22,7 @@ def client(settings: Settings) -> Iterator[TestClient]:
     """The model `linear` (x FP32[-1,16]) and the dataset `samples`."""
     settings.make_folders()
     migrations.upgrade(settings.registry_url)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings), base_url="http://localhost", raise_server_exceptions=False) as client:
         assert upload_model(client).status_code == 201
         assert upload_dataset(client).status_code == 201
         yield client

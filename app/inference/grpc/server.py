@@ -72,24 +72,25 @@ def handlers(service: Service) -> grpc.GenericRpcHandler:
     """The calls by their names. Messages are read and made here and not by grpc, for errors to have one form."""
     calls = {name: _handler(method, service) for name, method in METHODS.items()}
     for name in _SHARED_MEMORY:
-        calls[name] = grpc.unary_unary_rpc_method_handler(_told(name, _refuse_shared_memory))
+        calls[name] = grpc.unary_unary_rpc_method_handler(_told(name, _refuse_shared_memory, service))
     return grpc.method_handlers_generic_handler(SERVICE, calls)
 
 
 def _handler(method: Method, service: Service) -> "grpc.RpcMethodHandler[bytes, bytes]":
     call = getattr(service, re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower())
     if method.streams:
-        return grpc.stream_stream_rpc_method_handler(_told(method.name, call))
+        return grpc.stream_stream_rpc_method_handler(_told(method.name, call, service))
     if method.name != "ModelInfer":
         call = _with_fields(method, call)
-    return grpc.unary_unary_rpc_method_handler(_told(method.name, call))
+    return grpc.unary_unary_rpc_method_handler(_told(method.name, call, service))
 
 
-def _told(name: str, call: Call) -> Call:
-    """`call`, whose errors become statuses."""
+def _told(name: str, call: Call, service: Service) -> Call:
+    """`call` for those who may make it, whose errors become statuses."""
 
     async def answer(request: Any, context: Context) -> Any:
         try:
+            await service.admit(name, context)
             return await call(request, context)
         except Exception as error:  # noqa: BLE001 - told to who asked, and logged where it is a defect
             return await context.abort(*status_of(name, error))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from anyio import CapacityLimiter, to_thread
 from grpc.aio import ServicerContext
 
+from app.caller import CALLER
 from app.errors import CallTooShort, Conflict, DeadlineUnmet, NotFound, Unavailable
 from app.experiments.live import Header
 from app.inference import descriptions, fixed_settings
@@ -19,7 +21,7 @@ from app.inference.grpc.schema import METHODS
 from app.inference.grpc.statuses import status_of
 from app.inference.parameters import check_loaded_as_is, checked_parameters, flag
 from app.inference.timing import server_timing
-from app.logs import REQUEST_ID, new_request_id
+from app.logs import REQUEST_ID, new_request_id, request_id_in
 
 #: Up to this size, making an answer takes less time than having a thread do it.
 _RENDERED_AT_ONCE_BYTES = 16_384
@@ -52,7 +54,15 @@ class Service:
         self._logging = fixed_settings.logging_settings(core.log_level)
         self._inference = CapacityLimiter(core.threads)
         self._control = core.control
+        self._gate = core.gate
         self._reading: set[asyncio.Task[None]] = set()
+
+    async def admit(self, name: str, context: Context) -> None:
+        """Raises `Unauthenticated` or `Forbidden` where the client may not make the call `name`."""
+        metadata = dict(context.invocation_metadata() or ())
+        REQUEST_ID.set(request_id_in([(b"x-request-id", _bytes(metadata.get("x-request-id", "")))]))
+        if self._gate is not None:
+            CALLER.set(await self._gate.admit_call(name, metadata))
 
     # The server
 
@@ -124,7 +134,9 @@ class Service:
         return {}
 
     async def _controlled(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._control, partial(work, *arguments))
+        # With its context: who asks, and the name of the request, go along.
+        run = partial(copy_context().run, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._control, run)
 
     # Inference
 
@@ -170,6 +182,8 @@ class Service:
         request = _Request()
         try:
             request = _Request.FromString(raw)
+            if self._gate is not None:
+                self._gate.count(CALLER.get())
             response = await self._answered(request, len(raw), context)
             answer = _StreamResponse(infer_response=await self._rendered(response, is_end=True))
         except Exception as error:  # noqa: BLE001 - told to who asked, and logged where it is a defect
@@ -180,6 +194,7 @@ class Service:
 
     async def _answered(self, message: Message, size: int, context: Context) -> InferenceResponse:
         named = (message.model_name, message.model_version or None)
+        CALLER.get().check_may_use(message.model_name.partition("@")[0])
         served = self._recent.remembered(*named)
         if served is None:
             served = await to_thread.run_sync(self._recent.resolve, *named, limiter=self._inference)
@@ -221,6 +236,10 @@ class Service:
         if sum(output.array.nbytes for output in response.outputs) <= _RENDERED_AT_ONCE_BYTES:
             return render()
         return await to_thread.run_sync(render, limiter=self._inference)
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()
 
 
 def _header_of(context: Context) -> Header:

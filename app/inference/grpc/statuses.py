@@ -13,6 +13,9 @@ _log = logging.getLogger(__name__)
 _STATUS: dict[type[errors.OctetError], StatusCode] = {
     errors.Invalid: StatusCode.INVALID_ARGUMENT,
     errors.NotFound: StatusCode.NOT_FOUND,
+    errors.Unauthenticated: StatusCode.UNAUTHENTICATED,
+    errors.Forbidden: StatusCode.PERMISSION_DENIED,
+    errors.TooMuch: StatusCode.RESOURCE_EXHAUSTED,
     errors.Conflict: StatusCode.FAILED_PRECONDITION,
     errors.TooLarge: StatusCode.RESOURCE_EXHAUSTED,
     errors.Unsupported: StatusCode.UNIMPLEMENTED,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import Request
 from fastapi.responses import Response
 
+from app.caller import CALLER
 from app.registry import jobs, workers
 from app.serving.figures import Figures
 from app.serving.pool import Artifact
@@ -58,7 +59,9 @@ class ServedLine:
 @routes.get("/system")
 def show(request: Request) -> Response:
     services = provided(request)
-    figures, known = services.counted()
+    figures, counted = services.counted()
+    # Keys name models, and see no others.
+    known = {key: one for key, one in counted.items() if CALLER.get().may_use(key[0])}
     watched = traffic(request)
     watched.look(
         {key: tally.success.count + tally.fail.count for key, tally in figures.tallies.items()}, time.monotonic()

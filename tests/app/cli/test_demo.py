@@ -98,7 +98,7 @@ def started(monkeypatch: pytest.MonkeyPatch, *arguments: str, taken: Collection[
     ports: list[int] = []
 
     @contextmanager
-    def start(*, home: Path, host: str, port: int, grpc_port: int, log: Path) -> Iterator[object]:
+    def start(*, home: Path, host: str, port: int, grpc_port: int, log: Path, insecure: bool) -> Iterator[object]:
         ports.extend((port, grpc_port))
         yield object()
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.caller import CALLER, Caller, Scope
 from app.errors import Invalid
 from app.experiments.assignment import Arm, Split
 from app.experiments.live import Header, Live, Reason, UnitSource
@@ -59,3 +60,16 @@ def test_who_names_no_unit_gets_the_control_uncounted_or_is_one_for_this_request
 def test_there_are_no_other_sources(text: str) -> None:
     with pytest.raises(Invalid, match="no source of units"):
         UnitSource(text)
+
+
+def test_the_unit_of_a_key_is_its_id_and_never_the_key() -> None:
+    source = UnitSource("api_key")
+    shown = headers(x_api_key="octet_abcdefghijkl_secret")
+    token = CALLER.set(Caller("shop", Scope.infer, "abcdefghijkl"))
+    try:
+        assert source.read(shown, {}) == "abcdefghijkl"
+        # Signed in at a browser, or shown in the other header: the same key, the same unit.
+        assert source.read(headers(), {}) == "abcdefghijkl"
+    finally:
+        CALLER.reset(token)
+    assert source.read(headers(x_api_key="a proxy's own"), {}) == "a proxy's own"

@@ -11,7 +11,7 @@ import pytest
 from app.experiments.counts import Counts
 from app.experiments.definition import split_of
 from app.experiments.overseer import Overseer
-from app.registry import Database, experiments, migrations, models, records
+from app.registry import Database, audit, experiments, migrations, models, records
 from app.registry.tables import Experiment, now
 from tests.app.registry.conftest import new_revision
 from tests.app.registry.test_experiments import add_variant, new
@@ -85,6 +85,9 @@ def test_an_arm_that_breaks_a_guardrail_is_stopped_and_the_timeline_says_why(hou
     (reason,) = house.reasons()
     assert "'int8'" in reason
     assert "'error_rate'" in reason
+    with house.database.reading() as session:
+        entry = audit.listed(session, noun="experiment", limit=1)[0]
+    assert (entry.by, entry.key_id, entry.verb) == ("guardrail", None, "rolled back")
 
 
 def test_an_arm_that_holds_goes_on(houses: Any) -> None:

@@ -42,7 +42,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = Settings(home=tmp_path_factory.mktemp("wrong") / "home", max_inference_bytes=LARGEST, grpc_port=0)
     settings.make_folders()
     migrations.upgrade(settings.registry_url)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings), base_url="http://localhost", raise_server_exceptions=False) as client:
         assert upload_model(client).status_code == 201
         assert upload_model(client, onnx_bytes(graphs.all_datatypes()), name="types").status_code == 201
         assert upload_model(client, onnx_bytes(graphs.two_token_inputs()), name="tokens").status_code == 201

@@ -30,7 +30,10 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
     settings = Settings(home=tmp_path_factory.mktemp("wrong") / "home", max_inference_bytes=LARGEST, grpc_port=port)
     settings.make_folders()
     migrations.upgrade(settings.registry_url)
-    with TestClient(create_app(settings)) as client, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with (
+        TestClient(create_app(settings), base_url="http://localhost") as client,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
         assert upload_model(client).status_code == 201
         assert upload_model(client, onnx_bytes(graphs.all_datatypes()), name="types").status_code == 201
         assert upload_model(client, onnx_bytes(graphs.two_token_inputs()), name="tokens").status_code == 201

@@ -1,0 +1,158 @@
+"""The keys that there are, in memory: a request never waits for the registry to be let in.
+
+A thread looks twice a second whether keys were made or revoked. While the registry does not answer, the keys that were
+known let in: serving goes on.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from app.access.bucket import Bucket
+from app.caller import Caller, Scope
+from app.registry import Database, OperationalError, audit, keys
+from app.registry.tables import ApiKey
+
+_log = logging.getLogger(__name__)
+
+_EVERY_S = 0.5
+_USED_EVERY_S = 30.0
+_AUDIT_EVERY_S = 3600.0
+#: A key that is not known may have been made a moment ago; so often at most the registry is asked.
+_LOOKS_APART_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A key. `until`: seconds of Unix time; 0 for a revoked one."""
+
+    caller: Caller
+    salt: bytes
+    digest: bytes
+    until: float
+    has_quota: bool
+    bucket: Bucket | None
+
+
+#: Compared with where there is no such key, so that the answer takes as long.
+_NOBODY = Known(Caller("nobody", Scope.infer), b"-" * 16, bytes(32), 0.0, False, None)
+
+
+class Keyring:
+    """`configured`: a key was made, ever, so that requests need one."""
+
+    def __init__(self, database: Database, *, audit_days: int = 0, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._audit_days = audit_days
+        self._clock = clock
+        self._known: dict[str, Known] = {}
+        self._state: tuple[int, int] | None = None
+        self._looked_at = -_LOOKS_APART_S
+        self._used: dict[str, float] = {}
+        self._looking = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="octet-keyring", daemon=True)
+        self.configured = False
+
+    def start(self) -> None:
+        """Raises what the registry raises: nobody is let in before it is known who may come in."""
+        self.look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def shown(self, key: str) -> Known | None:
+        """The key, where it is right, and neither revoked nor expired. Never blocks."""
+        parts = keys.parts_of(key)
+        if parts is None:
+            return None
+        known = self._known.get(parts[0], _NOBODY)
+        if not keys.is_of(parts[1], known.salt, known.digest):
+            return None
+        return self._in_force(parts[0], known)
+
+    def of(self, key_id: str) -> Known | None:
+        """The key of that id, where it is in force."""
+        return self._in_force(key_id, self._known.get(key_id, _NOBODY))
+
+    def _in_force(self, key_id: str, known: Known) -> Known | None:
+        at = self._clock()
+        if at >= known.until:
+            return None
+        self._used[key_id] = at
+        return known
+
+    def may_be_new(self, key: str) -> bool:
+        """Whether to `look` before the key is refused: it has the form of one, and is not known yet."""
+        parts = keys.parts_of(key)
+        return (
+            parts is not None and parts[0] not in self._known and time.monotonic() - self._looked_at >= _LOOKS_APART_S
+        )
+
+    def look(self) -> None:
+        """Ask the registry which keys there are; blocks."""
+        with self._looking:
+            self._looked_at = time.monotonic()
+            with self._database.reading() as session:
+                state = keys.state_of_all(session)
+                if state == self._state:
+                    return
+                listed = keys.listed(session)
+            # In this order: as soon as a key is demanded, it is known.
+            self._known = {key.id: self._as_known(key) for key in listed}
+            self.configured = bool(listed)
+            self._state = state
+
+    def _as_known(self, key: ApiKey) -> Known:
+        former = self._known.get(key.id)
+        bucket = former.bucket if former is not None else None
+        if bucket is None and key.rate is not None:
+            bucket = Bucket(key.rate, key.burst or 1)
+        until = key.expires_at.timestamp() if key.expires_at is not None else float("inf")
+        return Known(
+            Caller(key.name, Scope(key.scope), key.id, key.models),
+            key.salt,
+            key.digest,
+            0.0 if key.revoked_at is not None else until,
+            key.upload_quota_bytes is not None,
+            bucket,
+        )
+
+    def note_used(self) -> None:
+        """Write when keys were used last."""
+        used, self._used = self._used, {}
+        if used:
+            with self._database.writing(counted=False) as session:
+                keys.note_used(session, {key: datetime.fromtimestamp(at, UTC) for key, at in used.items()})
+
+    def _run(self) -> None:
+        used_at = audit_at = time.monotonic()
+        self._try(self._forget_audit)
+        while not self._stopping.wait(_EVERY_S):
+            self._try(self.look)
+            if time.monotonic() - used_at >= _USED_EVERY_S:
+                used_at = time.monotonic()
+                self._try(self.note_used)
+            if time.monotonic() - audit_at >= _AUDIT_EVERY_S:
+                audit_at = time.monotonic()
+                self._try(self._forget_audit)
+        self._try(self.note_used)
+
+    def _forget_audit(self) -> None:
+        if self._audit_days:
+            with self._database.writing(counted=False) as session:
+                audit.forget(session, older_than_days=self._audit_days)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except OperationalError as error:
+            _log.debug("the registry does not answer: %s", error)
+        except Exception:  # noqa: BLE001 - logged; without this thread, revoked keys would go on to let in
+            _log.exception("keys cannot be looked after")
