@@ -381,7 +381,7 @@ def test_perf_analyzer_measures_without_an_error(served: Service, options: list[
 
 def test_a_body_that_does_not_come_is_not_waited_for(served: Service) -> None:
     """A client that dawdles, and one that goes away, cost others nothing."""
-    opening = b"POST /v2/models/linear/infer HTTP/1.1\r\nHost: octet\r\nContent-Length: 100000\r\n\r\n"
+    opening = b"POST /v2/models/linear/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", served.port), timeout=10) as gone:
         gone.sendall(opening + b'{"inputs"')
     with socket.create_connection(("127.0.0.1", served.port), timeout=5 * BODY_SECONDS) as slow:

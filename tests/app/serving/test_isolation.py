@@ -69,7 +69,8 @@ def process_of(pool: Pool, artifact: Artifact) -> int:
 def kill(pool: Pool, artifact: Artifact) -> None:
     process = psutil.Process(process_of(pool, artifact))
     process.send_signal(signal.SIGSEGV)
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+    # Its first thread is gone before the others are, which keep the sockets open for a moment.
+    while process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1):
         pass
 
 
