@@ -2,10 +2,10 @@
 
 import logging
 import shutil
-import threading
 from collections.abc import Callable
 
 from app.intake.leftovers import orphaned_job_folders
+from app.periodic import Periodic
 from app.registry import Database, jobs, workers
 from app.settings import Settings
 from worker.runner import Runner
@@ -27,25 +27,15 @@ class Sweeper:
         self._runner = runner
         self._wake = wake
         self._name = workers.name_here(settings.home)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._periodic = Periodic("sweep", settings.sweep_seconds, self.sweep)
 
     def start(self) -> None:
-        self._thread.start()
+        self._periodic.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=10)
+        self._periodic.stop()
         with self._database.writing() as session:
             workers.leave(session, self._name)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self.sweep()
-            except Exception as error:  # noqa: BLE001 - each driver raises its own, and this thread outlives them all
-                _log.warning("sweeping failed, and will be tried again: %s", error)
-            self._stopping.wait(self._settings.sweep_seconds)
 
     def sweep(self) -> None:
         """Once: say that this worker lives, take expired leases back, wake idle slots for waiting jobs, and tidy up."""

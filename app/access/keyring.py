@@ -1,10 +1,9 @@
 """The keys that there are, in memory: a request never waits for the registry to be let in.
 
-A thread looks twice a second whether keys were made or revoked. While the registry does not answer, the keys that were
+Twice a second it is looked whether keys were made or revoked. While the registry does not answer, the keys that were
 known let in: serving goes on.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,10 +12,9 @@ from datetime import UTC, datetime
 
 from app.access.bucket import Bucket
 from app.caller import Caller, Scope
-from app.registry import Database, OperationalError, audit, keys
+from app.periodic import Periodic
+from app.registry import Database, audit, keys
 from app.registry.tables import ApiKey
-
-_log = logging.getLogger(__name__)
 
 _EVERY_S = 0.5
 _USED_EVERY_S = 30.0
@@ -53,19 +51,21 @@ class Keyring:
         self._looked_at = -_LOOKS_APART_S
         self._used: dict[str, float] = {}
         self._looking = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="octet-keyring", daemon=True)
+        self._looks = Periodic("looking at keys", _EVERY_S, self.look)
+        self._notes = Periodic("noting the use of keys", _USED_EVERY_S, self.note_used)
+        self._forgets = Periodic("forgetting old changes", _AUDIT_EVERY_S, self._forget_audit)
         self.configured = False
 
     def start(self) -> None:
         """Raises what the registry raises: nobody is let in before it is known who may come in."""
         self.look()
-        self._thread.start()
+        for periodic in (self._looks, self._notes, self._forgets):
+            periodic.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        for periodic in (self._looks, self._notes, self._forgets):
+            periodic.stop()
+        self._notes.once()
 
     def shown(self, key: str) -> Known | None:
         """The key, where it is right, and neither revoked nor expired. Never blocks."""
@@ -131,28 +131,7 @@ class Keyring:
             with self._database.writing(counted=False) as session:
                 keys.note_used(session, {key: datetime.fromtimestamp(at, UTC) for key, at in used.items()})
 
-    def _run(self) -> None:
-        used_at = audit_at = time.monotonic()
-        self._try(self._forget_audit)
-        while not self._stopping.wait(_EVERY_S):
-            self._try(self.look)
-            if time.monotonic() - used_at >= _USED_EVERY_S:
-                used_at = time.monotonic()
-                self._try(self.note_used)
-            if time.monotonic() - audit_at >= _AUDIT_EVERY_S:
-                audit_at = time.monotonic()
-                self._try(self._forget_audit)
-        self._try(self.note_used)
-
     def _forget_audit(self) -> None:
         if self._audit_days:
             with self._database.writing(counted=False) as session:
                 audit.forget(session, older_than_days=self._audit_days)
-
-    def _try(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except OperationalError as error:
-            _log.debug("the registry does not answer: %s", error)
-        except Exception:  # noqa: BLE001 - logged; without this thread, revoked keys would go on to let in
-            _log.exception("keys cannot be looked after")

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from app.cli.registry import opened
 from app.cli.tables import size
 from app.errors import NoSpace, NotFound, OctetError
-from app.settings import Settings
 
 
 def gc(
@@ -21,20 +21,17 @@ def gc(
     """Remove what nothing refers to any more; the service may go on meanwhile."""
     from app.blobs import LocalBlobStore
     from app.housekeeping.garbage import collect
-    from app.registry import Database, migrations
+    from app.registry import migrations
 
-    settings = Settings()
-    settings.make_folders()
-    database = Database(settings.registry_url)
-    migrations.check_current(database)
-    found = collect(
-        database,
-        LocalBlobStore(settings.blob_folder),
-        settings.scratch_folder,
-        jobs_older_than=timedelta(days=jobs_older_than),
-        dry_run=dry_run,
-    )
-    database.close()
+    with opened() as (settings, database):
+        migrations.check_current(database)
+        found = collect(
+            database,
+            LocalBlobStore(settings.blob_folder),
+            settings.scratch_folder,
+            jobs_older_than=timedelta(days=jobs_older_than),
+            dry_run=dry_run,
+        )
     typer.echo(
         f"{'Would remove' if dry_run else 'Removed'} {found.blobs} blobs ({size(found.blob_bytes)}) that nothing names,"
         f" {found.folders} folders of processes that are gone, {found.jobs} jobs that ended over {jobs_older_than} days"
@@ -46,14 +43,9 @@ def backup(target: Annotated[Path, typer.Argument(help="The .tar file to make.",
     """Save the registry and all artifacts into one file; the service may go on meanwhile."""
     from app.blobs import LocalBlobStore
     from app.housekeeping.backup import backup as save
-    from app.registry import Database
 
-    settings = Settings()
-    settings.make_folders()
-    database = Database(settings.registry_url)
-    with _room_on_disk(target):
+    with opened() as (settings, database), _room_on_disk(target):
         contents = save(database, LocalBlobStore(settings.blob_folder), settings.scratch_folder, target)
-    database.close()
     for digest in contents.missing:
         typer.echo(f"octet: blob {digest} is named in the registry, but is not there", err=True)
     typer.echo(f"Saved {_told(contents.rows)} and {contents.blobs} blobs ({size(contents.blob_bytes)}) to {target}.")
@@ -63,16 +55,11 @@ def restore(source: Annotated[Path, typer.Argument(help="The file that `octet ba
     """Put a backup into an empty registry, of either kind of database, before the service starts on it."""
     from app.blobs import LocalBlobStore
     from app.housekeeping.restore import restore as put_back
-    from app.registry import Database
 
     if not source.is_file():
         raise NotFound(f"there is no file {source}")
-    settings = Settings()
-    settings.make_folders()
-    database = Database(settings.registry_url)
-    with _room_on_disk(settings.scratch_folder):
+    with opened() as (settings, database), _room_on_disk(settings.scratch_folder):
         contents = put_back(database, LocalBlobStore(settings.blob_folder), settings.scratch_folder, source)
-    database.close()
     typer.echo(f"Restored {_told(contents.rows)} and {contents.blobs} blobs ({size(contents.blob_bytes)}).")
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from app.caller import CALLER, CLI, Scope
 from app.cli import tables
-from app.settings import Settings
+from app.cli.registry import opened
 
 if TYPE_CHECKING:
     from app.registry import Session
@@ -101,19 +101,16 @@ for _name, _command in _COMMANDS.items():
 @contextmanager
 def _registry() -> "Iterator[Session]":
     """A transaction, as the operator. Raises `Unavailable` for a registry that was not migrated."""
-    from app.registry import Database, migrations
+    from app.registry import migrations
 
-    settings = Settings()
-    settings.make_folders()
-    database = Database(settings.registry_url)
     who = CALLER.set(CLI)
     try:
-        migrations.check_current(database)
-        with database.writing() as session:
-            yield session
+        with opened() as (_, database):
+            migrations.check_current(database)
+            with database.writing() as session:
+                yield session
     finally:
         CALLER.reset(who)
-        database.close()
 
 
 def _instant(text: str) -> datetime:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.registry import models, variants
+from app.registry.evaluations import REJECTED
 from app.registry.tables import Evaluation, Model, Variant
 
 
@@ -50,6 +51,11 @@ class Row(BaseModel):
     engine: str
     digest: str
     created_at: datetime
+
+    @property
+    def may_serve(self) -> bool:
+        """As `variants.may_serve` says."""
+        return self.verdict != REJECTED or self.overridden
 
 
 def compared(model: Model, rows: list[Variant]) -> list[Row]:

@@ -113,36 +113,26 @@ def add_exposures(session: Session, experiment_id: str, exposures: Iterable[NewE
     Where the experiment is gone or closed, nothing is kept. Deleting the model in the same moment may raise
     `IntegrityError`.
     """
-    rows = [
-        {
-            "experiment_id": experiment_id,
-            "request_id": kept_reference(each.request_id),
-            "variant": each.variant,
-            "bucket": each.bucket,
-            "key": each.key,
-            "at": each.at,
-        }
-        for each in exposures
-    ]
-    if rows and _takes_more(session, experiment_id):
-        _insert_new(session, Exposure, rows)
+    _add_answers(session, experiment_id, Exposure, exposures)
 
 
 def add_paired_answers(session: Session, experiment_id: str, answers: Iterable[NewPairedAnswer]) -> None:
     """Keep what a shadow and the control said to requests, as `add_exposures` does."""
+    _add_answers(session, experiment_id, PairedAnswer, answers)
+
+
+def _add_answers(
+    session: Session,
+    experiment_id: str,
+    table: type[Exposure] | type[PairedAnswer],
+    answers: Iterable[NewExposure | NewPairedAnswer],
+) -> None:
     rows = [
-        {
-            "experiment_id": experiment_id,
-            "request_id": kept_reference(each.request_id),
-            "variant": each.variant,
-            "control_class": each.control_class,
-            "variant_class": each.variant_class,
-            "at": each.at,
-        }
+        {**vars(each), "experiment_id": experiment_id, "request_id": kept_reference(each.request_id)}
         for each in answers
     ]
     if rows and _takes_more(session, experiment_id):
-        _insert_new(session, PairedAnswer, rows)
+        _insert_new(session, table, rows)
 
 
 def answered_in(session: Session, request_ids: Sequence[str]) -> dict[str, list[str]]:

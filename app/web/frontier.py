@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.registry.comparison import Row
-from app.registry.evaluations import REJECTED
 from app.registry.models import ORIGINAL
 from app.web import formats
 from app.web.charts import Axis, Format, Point, Scatter, Tone
@@ -51,10 +50,6 @@ class _Placed:
     latency_ms: float
     quality: float
 
-    @property
-    def serves(self) -> bool:
-        return self.row.verdict != REJECTED or self.row.overridden
-
     def beats(self, other: "_Placed") -> bool:
         """At least as good in all three, and better in one."""
         mine = (-self.latency_ms, self.quality, -self.row.size_bytes)
@@ -76,7 +71,7 @@ def _latency_ms(row: Row, original_ms: float | None) -> float:
 
 
 def _tradeoff(placed: Sequence[_Placed], quality: Quality) -> Tradeoff:
-    serving = [one for one in placed if one.serves]
+    serving = [one for one in placed if one.row.may_serve]
     best = [one for one in serving if not any(other.beats(one) for other in serving)]
     chart = Scatter(
         x=Axis(label="latency p50", format="milliseconds"),
@@ -108,6 +103,6 @@ def _steps(serving: Sequence[_Placed]) -> list[tuple[float, float]]:
 
 
 def _tone(one: _Placed) -> Tone:
-    if not one.serves:
+    if not one.row.may_serve:
         return "bad"
     return "plain" if one.row.variant == ORIGINAL else "accent"

@@ -9,7 +9,6 @@ from fastapi.responses import Response
 
 from app.registry import Session, comparison, experiments, live, models, variants
 from app.registry.comparison import Row
-from app.registry.evaluations import REJECTED
 from app.registry.recommendation import recommendation
 from app.registry.tables import Experiment, Model
 from app.web.answers import page, page_routes, provided
@@ -60,7 +59,7 @@ def of_model(model: str, request: Request) -> Response:
         newest = models.find_revision(session, found)
         lines = [ExperimentLine.of(each) for each in experiments.listed(session, found)]
         rows = comparison.compared(found, variants.listed(session, found))
-    serving = [row for row in rows if row.revision == newest.number and (row.verdict != REJECTED or row.overridden)]
+    serving = [row for row in rows if row.revision == newest.number and row.may_serve]
     control = next((row for row in serving if row.default), serving[0])
     return page(
         "pages/model_experiments.html",

@@ -14,7 +14,6 @@ from app.errors import Invalid
 from app.intake.dataset_file import open_dataset
 from app.registry import comparison, datasets, models, variants
 from app.registry.comparison import Row
-from app.registry.evaluations import REJECTED
 from app.registry.recommendation import recommendation
 from app.registry.tables import Dataset, Revision
 from app.web.answers import page, page_routes, provided
@@ -68,7 +67,7 @@ def show(
 
 
 def _serves(row: Row, revision: Revision) -> bool:
-    return row.revision == revision.number and (row.verdict != REJECTED or row.overridden)
+    return row.revision == revision.number and row.may_serve
 
 
 def _second(rows: Sequence[Row], wanted: str) -> Row:

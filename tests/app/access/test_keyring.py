@@ -125,7 +125,7 @@ def test_while_the_registry_is_away_the_keys_that_were_known_let_in(
 
     monkeypatch.setattr(database, "reading", away)
     monkeypatch.setattr(database, "writing", away)
-    keyring._try(keyring.look)
+    keyring._looks.once()
     assert keyring.shown(key) is not None
     assert keyring.shown(key[:-1] + "x") is None
 

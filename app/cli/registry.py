@@ -1,0 +1,24 @@
+"""The registry of this machine, for commands that work on it without the service."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.registry import Database
+
+
+@contextmanager
+def opened() -> "Iterator[tuple[Settings, Database]]":
+    """The settings in force, and their registry for as long as the block lasts; migrated or not."""
+    from app.registry import Database
+
+    settings = Settings()
+    settings.make_folders()
+    database = Database(settings.registry_url)
+    try:
+        yield settings, database
+    finally:
+        database.close()
