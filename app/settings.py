@@ -113,7 +113,7 @@ class Settings(BaseSettings):
         default=0, ge=0, description="Address space of one job's process; 0 means as much as the machine has memory."
     )
     sweep_seconds: float = Field(
-        default=2, gt=0, description="How often lost wake-ups and expired leases are looked for."
+        default=2, gt=0, description="How often lost wake-ups and silent workers are looked for."
     )
 
     @cached_property

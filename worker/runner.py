@@ -69,7 +69,7 @@ class Runner:
             return
         with self._counted():
             with self._database.writing() as session:
-                lease = jobs.claim(session, job_id, lease_seconds=self._settings.job_lease_seconds)
+                lease = jobs.claim(session, job_id)
             if lease is not None:
                 _log.info("job %s: attempt %d", job_id, lease.attempt)
                 self._run_leased(lease)
@@ -275,7 +275,6 @@ class _Pulse:
                 cancel = jobs.renew(
                     session,
                     self._lease,
-                    lease_seconds=self._lease_seconds,
                     stage=self._news.get("stage"),
                     progress=self._news.get("progress", 0.0),
                     detail=self._news.get("detail"),

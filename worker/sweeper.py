@@ -1,17 +1,23 @@
-"""What keeps jobs from being forgotten: expired leases are taken back, and lost messages sent again."""
+"""What keeps jobs from being forgotten: those of silent workers are taken back, and lost messages sent again."""
 
 import logging
 import shutil
 from collections.abc import Callable
 
-from app.intake.leftovers import orphaned_job_folders
+from app.blobs import LocalBlobStore
+from app.intake.deposit import discard
+from app.intake.leftovers import orphaned_job_folders, unnamed_blobs
 from app.periodic import Periodic
 from app.registry import Database, jobs, workers
+from app.registry.jobs import Heartbeat, Waiting
 from app.settings import Settings
+from worker.lasting import Lasting
 from worker.runner import Runner
 
 #: A message that no worker took in so long, while one is idle, is taken for lost.
 _LOST_AFTER_SECONDS = 5.0
+#: All blobs are looked at for that.
+_TIDY_EVERY_SECONDS = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -27,18 +33,24 @@ class Sweeper:
         self._runner = runner
         self._wake = wake
         self._name = workers.name_here(settings.home)
+        self._silent = Lasting[Heartbeat](settings.job_lease_seconds)
+        self._unheard = Lasting[Waiting](_LOST_AFTER_SECONDS)
+        self._blobs = LocalBlobStore(settings.blob_folder)
         self._periodic = Periodic("sweep", settings.sweep_seconds, self.sweep)
+        self._tidying = Periodic("tidying", _TIDY_EVERY_SECONDS, self.tidy)
 
     def start(self) -> None:
         self._periodic.start()
+        self._tidying.start()
 
     def stop(self) -> None:
+        self._tidying.stop()
         self._periodic.stop()
         with self._database.writing() as session:
             workers.leave(session, self._name)
 
     def sweep(self) -> None:
-        """Once: say that this worker lives, take expired leases back, wake idle slots for waiting jobs, and tidy up."""
+        """Once: say that this worker lives, take jobs from silent ones, wake idle slots for waiting jobs, tidy up."""
         idle = self._settings.worker_concurrency - self._runner.running
         with self._database.writing() as session:
             workers.beat(
@@ -48,14 +60,19 @@ class Sweeper:
                 running=self._runner.running,
                 forget_after_seconds=24 * 3600,
             )
-            expired = jobs.expire(session, max_attempts=self._settings.job_max_attempts)
-            waiting = jobs.waiting(session, longer_than_seconds=_LOST_AFTER_SECONDS, limit=idle) if idle > 0 else []
+            silent = self._silent.among(jobs.heartbeats(session))
+            expired = jobs.expire(session, silent, max_attempts=self._settings.job_max_attempts) if silent else []
+            unheard = [each.job_id for each in self._unheard.among(jobs.waiting(session))]
         for job_id in expired:
             _log.warning("job %s: its lease ran out; its worker is gone or cut off", job_id)
-        for job_id in waiting:
+        for job_id in unheard[: max(idle, 0)]:
             self._wake(job_id)
             with self._database.writing() as session:
                 jobs.announced(session, [job_id])
         for folder in orphaned_job_folders(self._database, self._settings.scratch_folder):
             shutil.rmtree(folder, ignore_errors=True)
         self._runner.discard_checkpoints()
+
+    def tidy(self) -> None:
+        """Remove blobs that processes stored, and were killed before they could name them in the registry."""
+        discard(self._database, self._blobs, unnamed_blobs(self._database, self._blobs))

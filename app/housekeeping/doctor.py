@@ -12,6 +12,7 @@ from platform import python_version
 
 from app import __version__
 from app.blobs import LocalBlobStore
+from app.confinement import confinement
 from app.engines.cpu import this_cpu
 from app.errors import OctetError
 from app.queue import check_broker
@@ -48,6 +49,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """One finding after the other, as they are made; nothing is changed. Never raises for what it is to look at."""
     yield _versions()
     yield _cpu()
+    yield _confinement()
     yield _files()
     yield from _disk(settings)
     yield _broker(settings)
@@ -82,6 +84,19 @@ def _cpu() -> Finding:
         State.warning,
         f"{told}, no VNNI: sums of 8-bit products saturate at 16 bits",
         "INT8 variants are made to allow for that, and gain less; quantize on a machine like the one that serves",
+    )
+
+
+def _confinement() -> Finding:
+    found = confinement()
+    if found.is_complete:
+        return Finding("confinement", State.ok, str(found))
+    return Finding(
+        "confinement",
+        State.warning,
+        str(found),
+        "untrusted models run with less around them: take Linux 6.12 or later, and a container profile that allows"
+        " landlock and seccomp",
     )
 
 
@@ -168,7 +183,7 @@ def _clock(there: datetime) -> Finding:
             "clock",
             State.warning,
             f"{off_s:+.0f} s off from the registry's",
-            "jobs are taken back by the clock: have all machines keep the same time (NTP)",
+            "ages, moments and ends of keys are told by it: have all machines keep the same time (NTP)",
         )
     return Finding("clock", State.ok, "agrees with the registry's")
 

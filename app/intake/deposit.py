@@ -1,6 +1,6 @@
 """Blobs and the rows that name them come and go together."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,6 +8,8 @@ from app.blobs import BlobStore
 from app.registry import Database, Session, jobs
 from app.registry.database import lock_blobs
 from app.registry.references import is_referenced
+
+_AT_ONCE = 100
 
 
 @contextmanager
@@ -29,12 +31,18 @@ def deposit(database: Database, blobs: BlobStore, files: Mapping[str, Path]) -> 
 
 
 def discard(database: Database, blobs: BlobStore, digests: Iterable[str]) -> None:
-    """Remove those of the blobs that no row names (any more)."""
-    with database.writing() as session:
-        lock_blobs(session)
-        for digest in digests:
-            if not is_referenced(session, digest):
-                blobs.delete(digest)
+    """Remove those of the blobs that no row names (any more); what a transaction is about to name stays."""
+    for some in batched(list(digests)):
+        with database.writing() as session:
+            lock_blobs(session)
+            for digest in some:
+                if not is_referenced(session, digest):
+                    blobs.delete(digest)
+
+
+def batched(whole: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Pieces short enough for one transaction, which others wait for."""
+    return (whole[start : start + _AT_ONCE] for start in range(0, len(whole), _AT_ONCE))
 
 
 def discard_checkpoints(database: Database, blobs: BlobStore) -> None:

@@ -2,8 +2,17 @@
 
 from pathlib import Path
 
+from app.blobs import BlobStore
 from app.registry import Database, jobs
+from app.registry.references import referenced
 from app.scratch import job_folders
+
+
+def unnamed_blobs(database: Database, blobs: BlobStore) -> list[str]:
+    """Blobs that no row names: of processes that were killed after they stored them, or that are about to name them."""
+    with database.reading() as session:
+        named = referenced(session)
+    return [digest for digest in blobs.digests() if digest not in named]
 
 
 def orphaned_job_folders(database: Database, scratch: Path) -> list[Path]:

@@ -5,13 +5,14 @@
       └── release, expire ─┘
 
 A running job belongs to the holder of its lease token; every change by a worker names the token, so that a worker
-that was slow, frozen or cut off can change nothing once another has the job.
+that was slow, frozen or cut off can change nothing once another has the job. Moments here are for people: nothing is
+decided by comparing them, since clocks jump, and machines differ.
 """
 
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, func, select, update
@@ -28,11 +29,28 @@ FINAL = ("succeeded", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a job until it expires or is renewed."""
+    """The right to work on a job, as long as its holder is heard of."""
 
     job_id: str
     token: str
     attempt: int
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """When the holder of a lease was last heard of, by its own clock: good to tell whether it was heard of since."""
+
+    job_id: str
+    token: str | None
+    renewed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queued job, and when a message for it was last handed to the broker."""
+
+    job_id: str
+    woken_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -228,7 +246,7 @@ def events_after(session: Session, job_id: str, last_id: int) -> list[JobEvent]:
     return list(session.scalars(query))
 
 
-def claim(session: Session, job_id: str, *, lease_seconds: float) -> Lease | None:
+def claim(session: Session, job_id: str) -> Lease | None:
     """Take a queued job; of several callers at once, one gets the lease and the others None."""
     token = uuid.uuid4().hex
     taken = _change(
@@ -239,7 +257,7 @@ def claim(session: Session, job_id: str, *, lease_seconds: float) -> Lease | Non
         progress=0.0,
         attempts=Job.attempts + 1,
         lease_token=token,
-        lease_expires_at=now() + timedelta(seconds=lease_seconds),
+        lease_renewed_at=now(),
         started_at=now(),
     )
     if taken is None:
@@ -251,16 +269,15 @@ def renew(
     session: Session,
     lease: Lease,
     *,
-    lease_seconds: float,
     stage: str | None = None,
     progress: float = 0.0,
     detail: Json | None = None,
 ) -> bool:
-    """Keep the job for another `lease_seconds`, noting how far it is if `stage` is given; returns whether to cancel it.
+    """Let the lease's holder be heard of, noting how far it is if `stage` is given; returns whether to cancel the job.
 
     Raises `LeaseLost` when it is no longer this worker's.
     """
-    values: dict[str, Any] = {"lease_expires_at": now() + timedelta(seconds=lease_seconds)}
+    values: dict[str, Any] = {"lease_renewed_at": now()}
     if stage is not None:
         values |= {"stage": stage, "progress": progress, "detail": detail}
     job = _change(session, _held(lease), log=stage is not None, **values)
@@ -430,14 +447,25 @@ def request_cancel(session: Session, job_id: str) -> Job:
     return job
 
 
-def expire(session: Session, *, max_attempts: int) -> list[str]:
-    """Take jobs from workers that let their lease run out; returns the ids of those that were taken.
+def heartbeats(session: Session) -> list[Heartbeat]:
+    """Of all leases in force."""
+    return [_heartbeat(job) for job in session.scalars(select(Job).where(Job.state == "running"))]
+
+
+def _heartbeat(job: Job) -> Heartbeat:
+    return Heartbeat(job.id, job.lease_token, job.lease_renewed_at)
+
+
+def expire(session: Session, silent: Collection[Heartbeat], *, max_attempts: int) -> list[str]:
+    """Take jobs from workers that were not heard of since; returns the ids of those that were taken.
 
     Such a job is queued again or, after `max_attempts` tries, failed; one that was to be cancelled is.
     """
-    query = select(Job).where(Job.state == "running", Job.lease_expires_at < now())
+    query = select(Job).where(Job.id.in_([each.job_id for each in silent]), Job.state == "running")
     taken = []
     for job in session.scalars(query.with_for_update(skip_locked=True)):
+        if _heartbeat(job) not in silent:
+            continue
         held = _held(Lease(job.id, job.lease_token or "", job.attempts))
         if job.cancel_requested:
             _change(session, held, **_LEASE_OVER, state="cancelled", stage="cancelled", finished_at=now())
@@ -479,16 +507,10 @@ def announced(session: Session, job_ids: list[str]) -> None:
     session.execute(update(Job).where(Job.id.in_(job_ids)).values(woken_at=now()))
 
 
-def waiting(session: Session, *, longer_than_seconds: float, limit: int) -> list[str]:
-    """Jobs queued, and announced if at all, longer ago than that, oldest first: their messages may be lost."""
-    before = now() - timedelta(seconds=longer_than_seconds)
-    query = (
-        select(Job.id)
-        .where(Job.state == "queued", Job.created_at < before, func.coalesce(Job.woken_at, before) <= before)
-        .order_by(Job.created_at)
-        .limit(limit)
-    )
-    return list(session.scalars(query))
+def waiting(session: Session) -> list[Waiting]:
+    """All queued jobs, oldest first."""
+    query = select(Job.id, Job.woken_at).where(Job.state == "queued").order_by(Job.created_at)
+    return [Waiting(*row) for row in session.execute(query)]
 
 
 def held_tokens(session: Session) -> set[str]:
@@ -496,7 +518,7 @@ def held_tokens(session: Session) -> set[str]:
     return set(session.scalars(select(Job.lease_token).where(Job.state == "running", Job.lease_token.is_not(None))))
 
 
-_LEASE_OVER: Json = {"lease_token": None, "lease_expires_at": None}
+_LEASE_OVER: Json = {"lease_token": None, "lease_renewed_at": None}
 _REQUEUED: Json = {
     "state": "queued",
     "stage": "queued",

@@ -8,7 +8,7 @@ from typing import Literal
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Route
 
-from tests.conftest import missing
+from tests.servers import missing
 
 DESKTOP, PHONE = 1280, 390
 Scheme = Literal["light", "dark"]

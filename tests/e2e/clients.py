@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from tests.conftest import missing
+from tests.servers import missing
 
 IMAGE = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
 ROWS = np.linspace(-1, 1, 32, dtype=np.float32).reshape(2, 16)

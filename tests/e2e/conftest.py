@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests import graphs
-from tests.conftest import free_port
 from tests.e2e.browsing import Window, artifacts, launched
 from tests.e2e.service import Service
+from tests.servers import free_port
 
 #: How long a body may take to come, where a test waits for that.
 BODY_SECONDS = 2

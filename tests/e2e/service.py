@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
-from tests.conftest import free_port
+from tests.servers import free_port
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.conftest import free_port
 from tests.e2e.service import Process, eventually
+from tests.servers import free_port
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text())[
     "services"

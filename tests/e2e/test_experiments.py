@@ -14,8 +14,8 @@ from app.registry import Database
 from tests import graphs
 from tests.app.live_experiment import add_variant
 from tests.app.serving.artifacts import kept_model
-from tests.conftest import free_port
 from tests.e2e.service import Process, Service, eventually
+from tests.servers import free_port
 
 ARMS = [{"variant": "original", "weight": 50, "control": True}, {"variant": "dynamic", "weight": 50}]
 WANTED = {"name": "live", "seed": "a seed", "arms": ARMS, "unit": {"from": ["param:unit_id"], "on_missing": "control"}}

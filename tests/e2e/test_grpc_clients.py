@@ -14,9 +14,9 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from tests import graphs
-from tests.conftest import free_port
 from tests.e2e.clients import IMAGE, ROWS, TYPED, InLoop, perf_analyzer_measures, refused
 from tests.e2e.service import Service
+from tests.servers import free_port
 
 NOT_FOUND, WRONG, NOT_OFFERED = (f"StatusCode.{name}" for name in ("NOT_FOUND", "INVALID_ARGUMENT", "UNIMPLEMENTED"))
 

@@ -15,8 +15,8 @@ from playwright.sync_api import expect, sync_playwright
 from tritonclient.utils import InferenceServerException
 
 from tests import graphs
-from tests.conftest import free_port, missing
 from tests.e2e.service import Process, Service, eventually
+from tests.servers import free_port, missing
 
 ROW = np.zeros((1, 16), np.float32)
 

@@ -8,10 +8,10 @@ import httpx
 import psutil
 
 from tests import graphs
-from tests.conftest import missing
 from tests.e2e.conftest import npz
 from tests.e2e.service import Service, eventually
 from tests.e2e.test_faults import CHILD, WORKER, find, prepare
+from tests.servers import missing
 
 
 def events_of(service: Service, job_id: str) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from sqlalchemy import update
 from app.blobs import LocalBlobStore
 from app.errors import JobFailed, LeaseLost, NoSpace
 from app.registry import Database, jobs, models
-from app.registry.jobs import Lease
-from app.registry.tables import Job, now
+from app.registry.jobs import Heartbeat, Lease
+from app.registry.tables import Job
 from app.settings import Settings
 from tests.worker.models import classifier
 from tests.worker.models import write as write_model
@@ -25,6 +24,7 @@ from worker import pipeline, runner
 from worker.channel import Channel
 from worker.checkpoints import Checkpoints
 from worker.job_spec import JobSpec
+from worker.lasting import Lasting
 from worker.methods import Task
 from worker.runner import Runner
 from worker.sweeper import Sweeper
@@ -69,9 +69,7 @@ def running(settings: Settings, database: Database) -> Runner:
 
 def let_lease_run_out(database: Database, job_id: str, *, max_attempts: int = 3) -> None:
     with database.writing() as session:
-        session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=now() - timedelta(seconds=1)))
-    with database.writing() as session:
-        assert jobs.expire(session, max_attempts=max_attempts) == [job_id]
+        assert jobs.expire(session, jobs.heartbeats(session), max_attempts=max_attempts) == [job_id]
 
 
 _DOOMED = """
@@ -192,7 +190,7 @@ def test_a_worker_that_lost_its_job_does_not_replace_what_a_later_one_reached(
     def play(folder: Path) -> Messages:
         let_lease_run_out(database, job_id)
         with database.writing() as session:
-            second = jobs.claim(session, job_id, lease_seconds=30)
+            second = jobs.claim(session, job_id)
         assert second is not None
         blobs = LocalBlobStore(settings.blob_folder)
         other = Checkpoints(database, blobs, second, folder)
@@ -228,11 +226,13 @@ def test_the_heart_beats_while_a_large_checkpoint_is_hashed(
         time.sleep(3)
         return digest(self, path)
 
+    silent = Lasting[Heartbeat](1.0)
+
     def play(folder: Path) -> Messages:
         for message in announce(database, job_id, folder / "weights.bin", EARLY):
             yield message
-            with database.writing() as session:
-                assert jobs.expire(session, max_attempts=3) == []
+            with database.reading() as session:
+                assert silent.among(jobs.heartbeats(session)) == []
         assert time.monotonic() - hashing[0] >= 3
         yield outcome(folder)
 
@@ -336,7 +336,7 @@ def requeued_with_checkpoint(settings: Settings, database: Database, tmp_path: P
     """A queued job whose first worker died after a checkpoint."""
     job_id = submitted(settings, database)
     with database.writing() as session:
-        lease = jobs.claim(session, job_id, lease_seconds=30)
+        lease = jobs.claim(session, job_id)
     assert lease is not None
     first = Checkpoints(database, LocalBlobStore(settings.blob_folder), lease, tmp_path)
     first.keep(write(tmp_path / "weights.bin", EARLY))
@@ -369,9 +369,16 @@ def test_the_sweep_that_fails_a_job_for_good_removes_its_checkpoint(
 ) -> None:
     job_id = requeued_with_checkpoint(settings, database, tmp_path)
     with database.writing() as session:
-        jobs.claim(session, job_id, lease_seconds=30)
-        session.execute(update(Job).values(lease_expires_at=now() - timedelta(seconds=1), attempts=3))
-    Sweeper(settings, database, running(settings, database), wake=lambda _: None).sweep()
+        jobs.claim(session, job_id)
+        session.execute(update(Job).values(attempts=3))
+    sweeper = Sweeper(
+        settings.model_copy(update={"job_lease_seconds": 0.01}),
+        database,
+        running(settings, database),
+        wake=lambda _: None,
+    )
+    while state_of(database, job_id) == "running":
+        sweeper.sweep()
     assert state_of(database, job_id) == "failed"
     assert kept(database, job_id) is None
     assert stored(settings) == set()

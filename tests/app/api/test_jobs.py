@@ -138,11 +138,11 @@ def test_events_follow_a_job_to_its_end_and_resume(client: TestClient, settings:
 
     def work() -> None:
         with database.writing() as session:
-            lease = jobs.claim(session, job["id"], lease_seconds=30)
+            lease = jobs.claim(session, job["id"])
         assert lease is not None
         time.sleep(0.5)
         with database.writing() as session:
-            jobs.renew(session, lease, lease_seconds=30, stage="quantize", progress=0.5, detail={"text": "trial 7"})
+            jobs.renew(session, lease, stage="quantize", progress=0.5, detail={"text": "trial 7"})
         with database.writing() as session:
             jobs.fail(session, lease, "no luck")
 

@@ -28,7 +28,7 @@ def search(client: TestClient, settings: Settings, **options: object) -> dict[st
 def done(settings: Settings, job_id: str) -> None:
     database = Database(settings.registry_url)
     with database.writing() as session:
-        lease = jobs.claim(session, job_id, lease_seconds=30)
+        lease = jobs.claim(session, job_id)
     assert lease is not None
     with database.writing() as session:
         artifact = jobs.NewArtifact(digest="e" * 64, data_digest=None, data_name=None, size_bytes=260)

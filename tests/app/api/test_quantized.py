@@ -37,7 +37,7 @@ def done(settings: Settings, job_id: str, outcome: Outcome = MEASURED) -> None:
     """By a worker of the test's own."""
     database = Database(settings.registry_url)
     with database.writing() as session:
-        lease = jobs.claim(session, job_id, lease_seconds=30)
+        lease = jobs.claim(session, job_id)
     assert lease is not None
     with database.writing() as session:
         jobs.succeed(session, lease, None, outcome)

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from app.blobs import LocalBlobStore
+from app.confinement import Confinement
 from app.housekeeping import doctor
 from app.housekeeping.doctor import Finding, State, examine
 from app.registry import Database, jobs, methods, models, workers
@@ -35,11 +36,22 @@ def test_a_service_that_is_well_has_no_problem(settings: Settings, upload: Calla
     findings = found(settings)
     assert {finding.what: finding for finding in findings.values() if finding.state is State.problem} == {}
     assert set(findings) == {
-        "versions", "cpu", "open files", "disk", "broker", "registry", "blobs", "clock", "workers", "jobs",
+        "versions", "cpu", "confinement", "open files", "disk", "broker", "registry", "blobs", "clock", "workers", "jobs",
     }  # fmt: skip
     assert findings["blobs"].told == "1"
     assert findings["workers"].told == "1 alive, 1 of 2 slots at work"
     assert findings["clock"].state is State.ok
+
+
+@pytest.mark.parametrize(
+    ("offered", "state"), [(Confinement(7, True), State.ok), (Confinement(0, True), State.warning)]
+)
+def test_what_models_are_confined_by_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, offered: Confinement, state: State
+) -> None:
+    monkeypatch.setattr(doctor, "confinement", lambda: offered)
+    finding = found(settings)["confinement"]
+    assert (finding.state, finding.told) == (state, str(offered))
 
 
 def test_without_a_worker_jobs_wait(

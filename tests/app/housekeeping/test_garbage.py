@@ -84,7 +84,7 @@ def test_folders_of_processes_that_are_gone_go(
     upload("resnet", b"weights")
     job_id = new_job(database, state="queued", days_ago=0)
     with database.writing() as session:
-        lease = jobs.claim(session, job_id, lease_seconds=60)
+        lease = jobs.claim(session, job_id)
     assert lease is not None
     held = job_folder(home.scratch, lease.token)
     orphaned = job_folder(home.scratch, "0" * 32)

@@ -1,17 +1,15 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
 
 from app.errors import Conflict, Invalid, LeaseLost, NotFound, NotQuantizable, UnknownJob
 from app.registry import Database, comparison, datasets, evaluations, jobs, methods, models, variants
 from app.registry.evaluations import Figures, LayerFigures, Outcome
 from app.registry.jobs import Lease, NewArtifact
 from app.registry.references import is_referenced
-from app.registry.tables import Job, Revision, now
+from app.registry.tables import Job, Revision
 from tests.app.registry.conftest import new_revision
 
 Submit = Callable[..., Job]
@@ -29,11 +27,11 @@ OUTCOME = Outcome(
 )
 
 
-def claimed(database: Database, submit: Submit, *, lease_seconds: float = 30) -> Lease:
+def claimed(database: Database, submit: Submit) -> Lease:
     with database.writing() as session:
         job_id = submit(session).id
     with database.writing() as session:
-        lease = jobs.claim(session, job_id, lease_seconds=lease_seconds)
+        lease = jobs.claim(session, job_id)
     assert lease is not None
     return lease
 
@@ -43,9 +41,12 @@ def state_of(database: Database, job_id: str) -> str | None:
         return jobs.state_of(session, job_id)
 
 
-def let_lease_run_out(database: Database, job_id: str) -> None:
+def expired(database: Database, *, max_attempts: int = 3) -> list[str]:
+    """What is taken from workers that all went silent."""
+    with database.reading() as session:
+        silent = jobs.heartbeats(session)
     with database.writing() as session:
-        session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=now() - timedelta(seconds=1)))
+        return jobs.expire(session, silent, max_attempts=max_attempts)
 
 
 def test_of_many_workers_one_gets_the_job(database: Database, submit: Submit) -> None:
@@ -56,7 +57,7 @@ def test_of_many_workers_one_gets_the_job(database: Database, submit: Submit) ->
     def claim() -> Lease | None:
         barrier.wait()
         with database.writing() as session:
-            return jobs.claim(session, job_id, lease_seconds=30)
+            return jobs.claim(session, job_id)
 
     with ThreadPoolExecutor(8) as pool:
         leases = [future.result() for future in [pool.submit(claim) for _ in range(8)]]
@@ -84,13 +85,11 @@ def test_success_publishes_variant_evaluations_and_end_together(database: Databa
 
 def test_a_worker_whose_lease_was_taken_can_change_nothing(database: Database, submit: Submit) -> None:
     lease = claimed(database, submit)
-    let_lease_run_out(database, lease.job_id)
+    assert expired(database) == [lease.job_id]
     with database.writing() as session:
-        assert jobs.expire(session, max_attempts=3) == [lease.job_id]
-    with database.writing() as session:
-        assert jobs.claim(session, lease.job_id, lease_seconds=30) is not None
+        assert jobs.claim(session, lease.job_id) is not None
     for change in (
-        lambda session: jobs.renew(session, lease, lease_seconds=30),
+        lambda session: jobs.renew(session, lease),
         lambda session: jobs.keep_checkpoint(session, lease, "b" * 64),
         lambda session: jobs.succeed(session, lease, ARTIFACT, OUTCOME),
         lambda session: jobs.fail(session, lease, "no"),
@@ -110,12 +109,10 @@ def test_an_expired_lease_is_retried_three_times_and_then_failed_with_the_reason
 ) -> None:
     lease = claimed(database, submit)
     for attempt in (1, 2, 3):
-        let_lease_run_out(database, lease.job_id)
-        with database.writing() as session:
-            jobs.expire(session, max_attempts=3)
+        assert expired(database) == [lease.job_id]
         assert state_of(database, lease.job_id) == ("queued" if attempt < 3 else "failed")
         with database.writing() as session:
-            jobs.claim(session, lease.job_id, lease_seconds=30)
+            jobs.claim(session, lease.job_id)
     with database.reading() as session:
         job = jobs.find(session, lease.job_id)
         assert job.error is not None
@@ -123,13 +120,15 @@ def test_an_expired_lease_is_retried_three_times_and_then_failed_with_the_reason
         assert job.finished_at is not None
 
 
-def test_a_renewed_lease_does_not_expire(database: Database, submit: Submit) -> None:
+def test_a_worker_that_was_heard_of_since_keeps_its_job(database: Database, submit: Submit) -> None:
     lease = claimed(database, submit)
-    let_lease_run_out(database, lease.job_id)
+    with database.reading() as session:
+        silent = jobs.heartbeats(session)
     with database.writing() as session:
-        jobs.renew(session, lease, lease_seconds=30)
+        jobs.renew(session, lease)
     with database.writing() as session:
-        assert jobs.expire(session, max_attempts=3) == []
+        assert jobs.expire(session, silent, max_attempts=3) == []
+        assert jobs.heartbeats(session) != silent
 
 
 def test_a_job_given_back_is_queued_again_and_the_attempt_does_not_count(database: Database, submit: Submit) -> None:
@@ -149,16 +148,16 @@ def test_a_queued_job_is_cancelled_at_once(database: Database, submit: Submit) -
         jobs.request_cancel(session, job_id)
     assert state_of(database, job_id) == "cancelled"
     with database.writing() as session:
-        assert jobs.claim(session, job_id, lease_seconds=30) is None
+        assert jobs.claim(session, job_id) is None
 
 
 def test_a_running_job_learns_of_its_cancellation_and_publishes_nothing(database: Database, submit: Submit) -> None:
     lease = claimed(database, submit)
     with database.writing() as session:
-        assert not jobs.renew(session, lease, lease_seconds=30)
+        assert not jobs.renew(session, lease)
         jobs.request_cancel(session, lease.job_id)
     with database.writing() as session:
-        assert jobs.renew(session, lease, lease_seconds=30)
+        assert jobs.renew(session, lease)
     with pytest.raises(LeaseLost), database.writing() as session:
         jobs.succeed(session, lease, ARTIFACT, OUTCOME)
     with database.writing() as session:
@@ -177,8 +176,8 @@ def test_an_ended_job_cannot_be_cancelled(database: Database, submit: Submit) ->
 def test_each_change_is_an_event_in_order(database: Database, submit: Submit) -> None:
     lease = claimed(database, submit)
     with database.writing() as session:
-        jobs.renew(session, lease, lease_seconds=30, stage="calibrate", progress=0.5)
-        jobs.renew(session, lease, lease_seconds=30)
+        jobs.renew(session, lease, stage="calibrate", progress=0.5)
+        jobs.renew(session, lease)
     with database.writing() as session:
         jobs.succeed(session, lease, ARTIFACT, OUTCOME)
     with database.reading() as session:
@@ -198,8 +197,8 @@ def test_a_detail_is_kept_with_the_job_and_its_events_until_the_job_is_queued_ag
     lease = claimed(database, submit)
     detail = {"text": "epoch 3/20 · loss 0.021", "epoch": 3}
     with database.writing() as session:
-        jobs.renew(session, lease, lease_seconds=30, stage="quantize", progress=0.5, detail=detail)
-        jobs.renew(session, lease, lease_seconds=30)
+        jobs.renew(session, lease, stage="quantize", progress=0.5, detail=detail)
+        jobs.renew(session, lease)
     with database.reading() as session:
         assert jobs.find(session, lease.job_id).detail == detail
         assert [event.detail for event in jobs.events_after(session, lease.job_id, 0)] == [None, None, detail]
@@ -213,10 +212,8 @@ def test_a_detail_is_kept_with_the_job_and_its_events_until_the_job_is_queued_ag
 def test_an_expired_job_starts_without_the_detail_of_the_attempt_before(database: Database, submit: Submit) -> None:
     lease = claimed(database, submit)
     with database.writing() as session:
-        jobs.renew(session, lease, lease_seconds=30, stage="quantize", detail={"text": "trial 7"})
-    let_lease_run_out(database, lease.job_id)
-    with database.writing() as session:
-        jobs.expire(session, max_attempts=3)
+        jobs.renew(session, lease, stage="quantize", detail={"text": "trial 7"})
+    expired(database)
     with database.reading() as session:
         assert jobs.find(session, lease.job_id).detail is None
 
@@ -224,7 +221,7 @@ def test_an_expired_job_starts_without_the_detail_of_the_attempt_before(database
 def test_a_job_that_ends_keeps_the_detail_it_ended_with(database: Database, submit: Submit) -> None:
     lease = claimed(database, submit)
     with database.writing() as session:
-        jobs.renew(session, lease, lease_seconds=30, stage="quantize", detail={"text": "epoch 3/20"})
+        jobs.renew(session, lease, stage="quantize", detail={"text": "epoch 3/20"})
     with database.writing() as session:
         jobs.fail(session, lease, "the loss is not a number")
     with database.reading() as session:
@@ -272,20 +269,20 @@ def test_a_label_that_could_be_something_else_is_refused(label: str) -> None:
         jobs.checked_label(label)
 
 
-def test_a_lost_message_is_noticed_but_a_fresh_one_is_not(database: Database, submit: Submit) -> None:
+def test_a_queued_job_looks_different_after_each_message_for_it(database: Database, submit: Submit) -> None:
     with database.writing() as session:
         job_id = submit(session).id
         assert jobs.unannounced(session) == [job_id]
         jobs.announced(session, [job_id])
     with database.reading() as session:
         assert jobs.unannounced(session) == []
-        assert jobs.waiting(session, longer_than_seconds=5, limit=10) == []
+        (first,) = jobs.waiting(session)
     with database.writing() as session:
-        past = now() - timedelta(seconds=6)
-        session.execute(update(Job).values(created_at=past, woken_at=past))
+        jobs.announced(session, [job_id])
     with database.reading() as session:
-        assert jobs.waiting(session, longer_than_seconds=5, limit=10) == [job_id]
-        assert jobs.waiting(session, longer_than_seconds=5, limit=0) == []
+        (again,) = jobs.waiting(session)
+    assert first.job_id == again.job_id == job_id
+    assert first != again
 
 
 def test_an_idempotency_key_gives_the_same_job_and_refuses_another_request(database: Database, submit: Submit) -> None:
@@ -379,7 +376,7 @@ def test_a_later_job_that_proves_nothing_of_padding_takes_it_back(database: Data
     for label, proved in (("first", AXES), ("second", None)):
         with database.writing() as session:
             job_id = submit(session, label).id
-            lease = jobs.claim(session, job_id, lease_seconds=30)
+            lease = jobs.claim(session, job_id)
         assert lease is not None
         with database.writing() as session:
             jobs.succeed(session, lease, ARTIFACT, OUTCOME.model_copy(update={"original_padding": proved}))
@@ -457,6 +454,6 @@ def test_versions_are_never_reused(database: Database, submit: Submit) -> None:
         variants.delete(session, model, variants.find(session, model, "dynamic"))
     with database.writing() as session:
         again = submit(session).id
-        second = jobs.claim(session, again, lease_seconds=30)
+        second = jobs.claim(session, again)
         assert second is not None
         assert jobs.succeed(session, second, ARTIFACT, OUTCOME).version == 3

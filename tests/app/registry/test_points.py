@@ -53,7 +53,7 @@ def searched(database: Database, submit: Submit, label: str = "dynamic") -> Leas
     with database.writing() as session:
         job_id = submit(session, label=label).id
     with database.writing() as session:
-        lease = jobs.claim(session, job_id, lease_seconds=30)
+        lease = jobs.claim(session, job_id)
     assert lease is not None
     with database.writing() as session:
         jobs.succeed(session, lease, ARTIFACT, OUTCOME.model_copy(update={"points": FOUND}))

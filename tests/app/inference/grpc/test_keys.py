@@ -17,7 +17,7 @@ from app.registry import migrations
 from app.settings import Settings
 from tests.app.access.keyed import Keyed, keyed_by
 from tests.app.conftest import upload_model
-from tests.conftest import free_port
+from tests.servers import free_port
 
 REFUSED = {StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}
 

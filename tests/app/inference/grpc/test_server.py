@@ -25,7 +25,7 @@ from app.inference.trials import Trials
 from app.registry import OperationalError
 from app.serving.draining import Draining
 from app.serving.pool import Artifact
-from tests.conftest import free_port
+from tests.servers import free_port
 
 SPECS = tuple((TensorSpec(name, "FP32", (-1,)),) for name in ("x", "y"))
 SERVED = Served("m", "original", 1, (1,), Artifact.__new__(Artifact), *SPECS, None, True)

@@ -16,7 +16,7 @@ from app.registry import migrations
 from app.settings import Settings
 from tests import graphs
 from tests.app.conftest import onnx_bytes, upload_model
-from tests.conftest import free_port
+from tests.servers import free_port
 
 LARGEST = 1024**2
 X = np.linspace(-1, 1, 32, dtype=np.float32).reshape(2, 16)

@@ -31,7 +31,7 @@ def test_an_ended_job_follows_nothing_and_has_the_page_look_again(
 ) -> None:
     database = Database(settings.registry_url)
     with database.writing() as session:
-        lease = jobs.claim(session, job_id, lease_seconds=30)
+        lease = jobs.claim(session, job_id)
     assert lease is not None
     with database.writing() as session:
         jobs.fail(session, lease, "it <b>broke</b>")

@@ -1,0 +1,124 @@
+"""Servers that tests have to themselves: they can be stopped, frozen and killed like any other process."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def missing(what: str) -> None:
+    """Skip a test that needs `what`; where nothing may be skipped, fail it."""
+    if os.environ.get("OCTET_TEST_NO_SKIP") == "1":
+        pytest.fail(f"{what} is missing, and OCTET_TEST_NO_SKIP is set")
+    pytest.skip(f"{what} is not installed")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes], *, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"{process.args!r} ended with {process.returncode}"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens on port {port} after {seconds} s")
+
+
+class _Server:
+    """One process at one port, which stays the same when it is started again."""
+
+    def __init__(self, command: list[str], port: int, **options: Any) -> None:
+        self.port = port
+        self._command = command
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns once it listens."""
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self._options
+        )
+        _wait_for_port(self.port, self._process)
+
+    def stop(self) -> None:
+        """Have it end in good order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=30)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=30)
+
+
+class PostgreSQL(_Server):
+    """A cluster in `folder`, whose path has to be short; `url` names no database."""
+
+    def __init__(self, folder: Path) -> None:
+        initdb, postgres = _postgresql_binary("initdb"), _postgresql_binary("postgres")
+        if initdb is None or postgres is None:
+            missing("PostgreSQL")
+        assert initdb is not None
+        assert postgres is not None
+        data, port = folder / "data", free_port()
+        # PostgreSQL refuses to run as root.
+        user = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
+        if user:
+            for parent in (folder, *folder.parents):
+                if parent.stat().st_uid == os.geteuid() and parent.stat().st_mode & 0o777 == 0o700:
+                    parent.chmod(0o711)
+            shutil.chown(folder, "nobody")
+        command = [initdb, "-D", str(data), "-U", "octet", "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/", **user)  # type: ignore[call-overload]
+        chosen = ("unix_socket_directories=", "listen_addresses=127.0.0.1", "fsync=off")
+        settings = [word for setting in chosen for word in ("-c", setting)]
+        super().__init__([postgres, "-D", str(data), "-p", str(port), *settings], port, cwd="/", **user)
+        self.url = f"postgresql://octet@127.0.0.1:{port}"
+
+    def database(self) -> str:
+        """The URL of a new database."""
+        import psycopg
+
+        name = f"octet_{time.monotonic_ns()}"
+        with psycopg.connect(f"{self.url}/postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        return f"{self.url}/{name}"
+
+    def stop(self) -> None:
+        """Not waiting for clients, as a restart by a service manager does not."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(timeout=30)
+
+
+def _postgresql_binary(name: str) -> str | None:
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    return str(places[0]) if places else shutil.which(name)
+
+
+class Redis(_Server):
+    """Keeps nothing on disk: a restart loses all messages."""
+
+    def __init__(self, folder: Path) -> None:
+        redis = shutil.which("redis-server")
+        if redis is None:
+            missing("Redis")
+        assert redis is not None
+        port = free_port()
+        command = [redis, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        super().__init__([*command, "--dir", str(folder)], port)
+        self.url = f"redis://127.0.0.1:{port}/0"

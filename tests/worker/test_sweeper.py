@@ -1,0 +1,81 @@
+"""What a worker sees to beside its jobs."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from app.blobs import LocalBlobStore
+from app.intake.deposit import deposit
+from app.registry import Database, jobs
+from app.registry.tables import Dataset, now
+from app.settings import Settings
+from tests.worker.runs import submitted
+from worker.runner import Runner
+from worker.sweeper import Sweeper
+
+
+def sweeper(settings: Settings, database: Database, woken: list[str] | None = None) -> Sweeper:
+    runner = Runner(settings, database, LocalBlobStore(settings.blob_folder))
+    return Sweeper(settings, database, runner, wake=[].append if woken is None else woken.append)
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_clock_that_jumps_takes_no_job_from_a_worker_that_lives(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, jump: timedelta
+) -> None:
+    job_id = submitted(settings, database)
+    sweeps = sweeper(settings.model_copy(update={"job_lease_seconds": 0.01}), database)
+    with database.writing() as session:
+        lease = jobs.claim(session, job_id)
+    assert lease is not None
+    sweeps.sweep()
+    monkeypatch.setattr(jobs, "now", lambda: now() + jump)
+    for _ in range(5):
+        with database.writing() as session:
+            jobs.renew(session, lease)
+        sweeps.sweep()
+    with database.reading() as session:
+        assert jobs.find(session, job_id).state == "running"
+    # Once it is silent, it is taken all the same.
+    for _ in range(100):
+        sweeps.sweep()
+    with database.reading() as session:
+        assert jobs.find(session, job_id).state == "queued"
+
+
+def test_a_job_that_no_message_reached_is_woken_for_though_its_moments_lie_ahead(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.sweeper._LOST_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr(jobs, "now", lambda: now() + timedelta(hours=1))
+    job_id = submitted(settings, database)
+    with database.writing() as session:
+        jobs.announced(session, [job_id])
+    monkeypatch.undo()
+    monkeypatch.setattr("worker.sweeper._LOST_AFTER_SECONDS", 0.01)
+    woken: list[str] = []
+    sweeps = sweeper(settings, database, woken)
+    sweeps.sweep()
+    assert woken == []
+    while not woken:
+        sweeps.sweep()
+    assert woken == [job_id]
+
+
+def test_a_blob_that_a_killed_process_left_goes_and_one_in_the_making_stays(
+    settings: Settings, database: Database
+) -> None:
+    blobs = LocalBlobStore(settings.blob_folder)
+    submitted(settings, database)
+    for name in ("b", "c"):
+        (settings.scratch_folder / name).write_bytes(name.encode())
+    blobs.put(settings.scratch_folder / "b", "b" * 64)
+    tidying = threading.Thread(target=sweeper(settings, database).tidy)
+    with deposit(database, blobs, {"c" * 64: settings.scratch_folder / "c"}) as session:
+        tidying.start()
+        tidying.join(0.5)
+        assert tidying.is_alive(), "it did not wait for a transaction that may be about to name the blob"
+        session.add(Dataset(name="c", digest="c" * 64, size_bytes=1, samples=1, arrays=[], labelled=False))
+    tidying.join()
+    assert set(blobs.digests()) == {"a" * 64, "c" * 64}
