@@ -116,7 +116,7 @@ def create_app(settings: Settings) -> ASGIApp:
         dataplane=dataplane,
         recent=recent,
         trials=Trials(recorder, shadows),
-        repository=Repository(database, pool, recent),
+        repository=Repository(database, pool),
         database=database,
         draining=draining,
         control=ThreadPoolExecutor(_CONTROL_THREADS, "octet-control", lower_priority),

@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError
 from app.errors import Unavailable
 from app.periodic import Periodic
 from app.registry import Database, jobs
+from app.registry.database import NOTHING
 from app.settings import Settings
 
 RUN_JOB = "octet.run_job"
@@ -42,7 +43,7 @@ class Outbox:
         for job_id in job_ids:
             self._celery.send_task(RUN_JOB, args=[job_id], retry=False)
             # Sent first, noted after: a crash between the two sends twice, which a worker's claim makes harmless.
-            with self._database.writing() as session:
+            with self._database.writing(changes=NOTHING) as session:
                 jobs.announced(session, [job_id])
 
 

@@ -44,13 +44,14 @@ class _Stopped(Exception):
 
 
 class Runner:
-    """Runs jobs; `run` may be called from several threads at once."""
+    """Runs jobs; `run` may be called from any number of threads at once."""
 
     def __init__(self, settings: Settings, database: Database, blobs: BlobStore) -> None:
         self._settings = settings
         self._database = database
         self._blobs = blobs
         self._stopping = threading.Event()
+        self._slots = threading.Semaphore(settings.worker_concurrency)
         self._running = 0
         self._lock = threading.Lock()
 
@@ -59,15 +60,22 @@ class Runner:
         """Jobs being run now."""
         return self._running
 
+    @property
+    def idle(self) -> int:
+        """How many more it could run."""
+        return self._settings.worker_concurrency - self._running
+
     def stop(self) -> None:
         """Have every running job given back within a second, and take no new one."""
         self._stopping.set()
 
     def run(self, job_id: str) -> None:
-        """Do the job if it is still queued; every way it can end is in the registry afterwards."""
-        if self._stopping.is_set():
-            return
-        with self._counted():
+        """Do the job, once there is a slot, if it is still queued then; every way it can end is in the registry
+        afterwards.
+        """
+        with self._slots, self._counted():
+            if self._stopping.is_set():
+                return
             with self._database.writing() as session:
                 lease = jobs.claim(session, job_id)
             if lease is not None:

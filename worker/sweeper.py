@@ -1,4 +1,4 @@
-"""What keeps jobs from being forgotten: those of silent workers are taken back, and lost messages sent again."""
+"""What keeps jobs from being forgotten: those of silent workers are taken back, and no job needs the broker."""
 
 import logging
 import shutil
@@ -14,7 +14,8 @@ from app.settings import Settings
 from worker.lasting import Lasting
 from worker.runner import Runner
 
-#: A message that no worker took in so long, while one is idle, is taken for lost.
+#: A job that waited for so long since its message was sent is started without one, where a slot is idle: the message
+#: may be lost, or lie with a worker that is busy, or the broker is away.
 _LOST_AFTER_SECONDS = 5.0
 #: All blobs are looked at for that.
 _TIDY_EVERY_SECONDS = 3600.0
@@ -26,12 +27,13 @@ class Sweeper:
     """A thread beside the pool of a worker; several workers may sweep at once."""
 
     def __init__(
-        self, settings: Settings, database: Database, runner: Runner, *, wake: Callable[[str], object]
+        self, settings: Settings, database: Database, runner: Runner, *, start: Callable[[str], object]
     ) -> None:
+        """`start`: have the runner do a job, and return at once."""
         self._settings = settings
         self._database = database
         self._runner = runner
-        self._wake = wake
+        self._start = start
         self._name = workers.name_here(settings.home)
         self._silent = Lasting[Heartbeat](settings.job_lease_seconds)
         self._unheard = Lasting[Waiting](_LOST_AFTER_SECONDS)
@@ -43,6 +45,10 @@ class Sweeper:
         self._periodic.start()
         self._tidying.start()
 
+    def wake(self) -> None:
+        """Sweep soon: a slot is free."""
+        self._periodic.wake()
+
     def stop(self) -> None:
         self._tidying.stop()
         self._periodic.stop()
@@ -50,8 +56,7 @@ class Sweeper:
             workers.leave(session, self._name)
 
     def sweep(self) -> None:
-        """Once: say that this worker lives, take jobs from silent ones, wake idle slots for waiting jobs, tidy up."""
-        idle = self._settings.worker_concurrency - self._runner.running
+        """Once: say that this worker lives, take jobs from silent ones, start what no message came for, tidy up."""
         with self._database.writing() as session:
             workers.beat(
                 session,
@@ -65,10 +70,8 @@ class Sweeper:
             unheard = [each.job_id for each in self._unheard.among(jobs.waiting(session))]
         for job_id in expired:
             _log.warning("job %s: its lease ran out; its worker is gone or cut off", job_id)
-        for job_id in unheard[: max(idle, 0)]:
-            self._wake(job_id)
-            with self._database.writing() as session:
-                jobs.announced(session, [job_id])
+        for job_id in unheard[: self._runner.idle]:
+            self._start(job_id)
         for folder in orphaned_job_folders(self._database, self._settings.scratch_folder):
             shutil.rmtree(folder, ignore_errors=True)
         self._runner.discard_checkpoints()

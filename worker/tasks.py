@@ -1,6 +1,7 @@
 """The queue's face: one task, and the worker's beginning and end."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
@@ -9,7 +10,7 @@ from app.blobs import LocalBlobStore
 from app.confinement import confinement
 from app.errors import Unavailable
 from app.registry import Database, migrations
-from worker.celery_app import app, settings
+from worker.celery_app import WakeUp, app, settings
 from worker.runner import Runner
 from worker.sweeper import Sweeper
 
@@ -19,13 +20,16 @@ _database = Database(settings.registry_url)
 _runner = Runner(settings, _database, LocalBlobStore(settings.blob_folder))
 
 
-@app.task(name="octet.run_job")  # type: ignore[untyped-decorator]
+@app.task(name="octet.run_job", base=WakeUp)  # type: ignore[untyped-decorator]
 def run_job(job_id: str) -> None:
     """Do the job, unless another worker has it."""
     _runner.run(job_id)
+    _sweeper.wake()
 
 
-_sweeper = Sweeper(settings, _database, _runner, wake=lambda job_id: run_job.apply_async([job_id], retry=False))
+#: For jobs that no message came for.
+_threads = ThreadPoolExecutor(settings.worker_concurrency, "octet-job")
+_sweeper = Sweeper(settings, _database, _runner, start=lambda job_id: _threads.submit(run_job, job_id))
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -59,4 +63,5 @@ def _give_jobs_back(**_: Any) -> None:
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
 def _end(**_: Any) -> None:
     _sweeper.stop()
+    _threads.shutdown()
     _database.close()

@@ -14,6 +14,7 @@ from app.access.needs import Need
 from app.caller import ANYONE, LOCAL, Caller
 from app.errors import Forbidden, LengthRequired, RateExceeded, ScopeTooSmall, Unauthenticated
 from app.registry import Database, OperationalError, audit, keys
+from app.registry.database import NOTHING
 
 #: What a browser that signed in shows.
 COOKIE = "octet_session"
@@ -168,7 +169,7 @@ class Gate:
 
     def _note_refused(self, caller: Caller, need: Need) -> None:
         what = " ".join((need.path, *need.named.values()))
-        with self._database.writing(counted=False) as session:
+        with self._database.writing(changes=NOTHING) as session:
             audit.record(session, need.method, "path", what, caller=caller, outcome=audit.REFUSED)
 
     # Uploads
@@ -183,11 +184,11 @@ class Gate:
         return day, shown.length
 
     def _take(self, key_id: str, size_bytes: int) -> str:
-        with self._database.writing(counted=False) as session:
+        with self._database.writing(changes=NOTHING) as session:
             return keys.take_upload(session, key_id, size_bytes)
 
     def _give_back(self, key_id: str, day: str, size_bytes: int) -> None:
-        with self._database.writing(counted=False) as session:
+        with self._database.writing(changes=NOTHING) as session:
             keys.give_upload_back(session, key_id, day, size_bytes)
 
 

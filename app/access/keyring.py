@@ -14,6 +14,7 @@ from app.access.bucket import Bucket
 from app.caller import Caller, Scope
 from app.periodic import Periodic
 from app.registry import Database, audit, keys
+from app.registry.database import NOTHING
 from app.registry.tables import ApiKey
 
 _EVERY_S = 0.5
@@ -128,10 +129,10 @@ class Keyring:
         """Write when keys were used last."""
         used, self._used = self._used, {}
         if used:
-            with self._database.writing(counted=False) as session:
+            with self._database.writing(changes=NOTHING) as session:
                 keys.note_used(session, {key: datetime.fromtimestamp(at, UTC) for key, at in used.items()})
 
     def _forget_audit(self) -> None:
         if self._audit_days:
-            with self._database.writing(counted=False) as session:
+            with self._database.writing(changes=NOTHING) as session:
                 audit.forget(session, older_than_days=self._audit_days)

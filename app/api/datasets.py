@@ -13,6 +13,7 @@ from app.intake.artifacts import CheckedDataset, Limits
 from app.intake.deposit import deposit, discard
 from app.intake.sandbox import inspect_dataset
 from app.registry import datasets
+from app.registry.database import NOTHING
 from app.registry.names import checked as checked_name
 from app.registry.tables import Dataset
 
@@ -94,7 +95,7 @@ def create(
     limits = Limits(services.settings.inspection_seconds, services.settings.max_unpacked_bytes)
     with received(file, services.settings.scratch_folder) as (source, folder):
         checked = inspect_dataset(source, file.filename or "", folder, limits, preprocess or None)
-        with deposit(services.database, services.blobs, {checked.digest: checked.path}) as session:
+        with deposit(services.database, services.blobs, {checked.digest: checked.path}, changes=NOTHING) as session:
             dataset, is_new = datasets.register(session, name, _new_dataset(checked))
             view = DatasetView.of(dataset)
     response.status_code = 201 if is_new else 200
@@ -145,6 +146,6 @@ def show(dataset: DatasetName, services: Provided) -> DatasetView:
 )
 def delete(dataset: DeletedDataset, services: Provided) -> None:
     """Variants made with it stay. Refused while a job that needs it has not ended."""
-    with services.database.writing() as session:
+    with services.database.writing(changes=NOTHING) as session:
         digest = datasets.delete(session, dataset)
     discard(services.database, services.blobs, [digest])

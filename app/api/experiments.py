@@ -78,7 +78,7 @@ def create(
     """
     new = _checked(wanted)
     key = _key(idempotency_key, "create", model, wanted)
-    with services.database.writing() as session:
+    with services.database.writing(changes=model) as session:
         of = models.find(session, model, for_update=True)
         experiment = experiments.created_by(session, of, key) if key is not None else None
         if experiment is None:
@@ -276,7 +276,7 @@ def change(
         )
     if wanted.weights is None and wanted.coverage is None:
         raise Invalid("nothing to change: give `weights` or `coverage`", field="weights")
-    with services.database.writing() as session:
+    with services.database.writing(changes=model) as session:
         _find(session, model, experiment_id)
         experiment = experiments.change(
             session, experiment_id, etag=_wanted_etag(if_match), weights=wanted.weights, coverage=wanted.coverage
@@ -308,7 +308,7 @@ def start(
         needed = [] if over else _artifacts(session, experiment, (*experiment.arms, *experiment.shadow))
     _load(services, needed)
     key = _key(idempotency_key, "start", experiment_id)
-    return _act(services, response, lambda session: experiments.start(session, experiment_id, key=key))
+    return _act(services, response, model, lambda session: experiments.start(session, experiment_id, key=key))
 
 
 @routes.post(
@@ -327,7 +327,7 @@ def pause(
     """The default answers all requests until it is started again; what was counted stays."""
     _check_exists(services, model, experiment_id)
     key = _key(idempotency_key, "pause", experiment_id)
-    return _act(services, response, lambda session: experiments.pause(session, experiment_id, key=key))
+    return _act(services, response, model, lambda session: experiments.pause(session, experiment_id, key=key))
 
 
 @routes.post(
@@ -349,7 +349,10 @@ def stop(
     asked = wanted or StopRequest()
     key = _key(idempotency_key, "stop", experiment_id, asked)
     return _act(
-        services, response, lambda session: experiments.stop(session, experiment_id, reason=asked.reason, key=key)
+        services,
+        response,
+        model,
+        lambda session: experiments.stop(session, experiment_id, reason=asked.reason, key=key),
     )
 
 
@@ -374,6 +377,7 @@ def rollback(
     return _act(
         services,
         response,
+        model,
         lambda session: experiments.rollback(session, experiment_id, asked.variant, asked.reason, key=key),
     )
 
@@ -407,12 +411,13 @@ def promote(
     return _act(
         services,
         response,
+        model,
         lambda session: experiments.promote(session, experiment_id, wanted.variant, refusal=refused, key=key),
     )
 
 
-def _act(services: Services, response: Response, action: Callable[[Session], Experiment]) -> ExperimentView:
-    with services.database.writing() as session:
+def _act(services: Services, response: Response, model: str, action: Callable[[Session], Experiment]) -> ExperimentView:
+    with services.database.writing(changes=model) as session:
         return _answer(action(session), response)
 
 

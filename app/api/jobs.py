@@ -21,6 +21,7 @@ from app.intake.artifacts import ArraySpec
 from app.intake.deposit import discard_checkpoints
 from app.intake.matching import check_match
 from app.registry import Session, datasets, jobs, methods, models, points
+from app.registry.database import NOTHING
 from app.registry.tables import Dataset, Job, JobEvent, Model, Revision
 
 routes = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -183,7 +184,7 @@ def create(
     """
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
     method = methods.find(wanted.method)
-    with services.database.writing() as session:
+    with services.database.writing(changes=NOTHING) as session:
         model = models.find(session, wanted.model, for_update=True)
         job = jobs.remembered(session, idempotency_key, fingerprint) if idempotency_key else None
         if job is None:
@@ -258,7 +259,7 @@ def show(job_id: JobId, services: Provided) -> JobView:
 )
 def cancel(job_id: JobId, services: Provided) -> JobView:
     """Ends a queued job at once and a running one within seconds."""
-    with services.database.writing() as session:
+    with services.database.writing(changes=NOTHING) as session:
         jobs.request_cancel(session, job_id)
         view = JobView.of(jobs.find(session, job_id))
     # A queued job may have been running before.

@@ -11,6 +11,7 @@ from app.api.services import Provided
 from app.caller import Scope
 from app.errors import Forbidden
 from app.registry import keys
+from app.registry.database import NOTHING
 from app.registry.tables import ApiKey
 
 routes = APIRouter(prefix="/keys", tags=["keys"])
@@ -72,7 +73,7 @@ def create(wanted: KeyRequest, response: Response, services: Provided) -> NewKey
     """The first is made on the machine, with `octet keys create`: from then on, all requests need one."""
     if not services.keyring.configured:
         raise Forbidden("the first key is made on the service's machine: `octet keys create NAME --scope admin`")
-    with services.database.writing() as session:
+    with services.database.writing(changes=NOTHING) as session:
         key, shown = keys.create(session, keys.NewKey(**dict(wanted)))
         view = NewKeyView(**KeyView.of(key).model_dump(), key=shown)
     services.keyring.look()
@@ -108,7 +109,7 @@ def show(key_id: KeyId, services: Provided) -> KeyView:
 )
 def revoke(key_id: KeyId, services: Provided) -> KeyView:
     """All gateways refuse it within a second, and the browsers that signed in with it. Doing it twice is the same."""
-    with services.database.writing() as session:
+    with services.database.writing(changes=NOTHING) as session:
         view = KeyView.of(keys.revoke(session, key_id))
     services.keyring.look()
     return view

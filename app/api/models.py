@@ -133,7 +133,7 @@ def create(
         files = {checked.file_digest: checked.path}
         if checked.data_digest is not None and checked.data_path is not None:
             files[checked.data_digest] = checked.data_path
-        with deposit(services.database, services.blobs, files) as session:
+        with deposit(services.database, services.blobs, files, changes=name) as session:
             revision, is_new = models.register(session, name, _new_revision(checked, class_names))
             _queue(session, revision, wanted, dataset)
             view = ModelView.of(session, revision.model, revision)
@@ -232,7 +232,7 @@ def delete(model: DeletedModel, services: Provided) -> None:
     """With all its revisions, variants and ended jobs. Refused while a job of it has not ended, or an
     experiment runs or is paused.
     """
-    with services.database.writing() as session:
+    with services.database.writing(changes=model) as session:
         digests = models.delete(session, model)
     services.pool.forget(set(digests))
     discard(services.database, services.blobs, digests)
@@ -258,7 +258,7 @@ def set_default(model: ModelName, wanted: DefaultRequest, services: Provided) ->
         if not wanted.override:
             variants.check_serves(found, variant)
     services.pool.load(Artifact.of(variant))
-    with services.database.writing() as session:
+    with services.database.writing(changes=model) as session:
         found = models.find(session, model, for_update=True)
         chosen = variants.find(session, found, str(variant.version))
         if wanted.override:

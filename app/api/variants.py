@@ -228,7 +228,7 @@ def override(model: ModelName, variant: VariantName, services: Provided) -> Vari
 
     The verdict and its reasons stay; doing it twice, or to a variant that may serve anyway, changes nothing.
     """
-    with services.database.writing() as session:
+    with services.database.writing(changes=model) as session:
         found, row = _find(session, model, variant)
         variants.override(row)
         return _detail(session, found, row)
@@ -245,7 +245,7 @@ def override(model: ModelName, variant: VariantName, services: Provided) -> Vari
 )
 def take_back_override(model: ModelName, variant: VariantName, services: Provided) -> VariantDetail:
     """Takes an override back. Refused for the default, and for one in an experiment that runs or is paused."""
-    with services.database.writing() as session:
+    with services.database.writing(changes=model) as session:
         found = models.find(session, model, for_update=True)
         row = variants.find(session, found, variant)
         variants.take_back_override(session, found, row)
@@ -265,7 +265,7 @@ def take_back_override(model: ModelName, variant: VariantName, services: Provide
 )
 def delete(model: ModelName, variant: DeletedVariant, services: Provided) -> None:
     """Its file goes too. Refused for the default, the original, and one in an experiment that runs or is paused."""
-    with services.database.writing() as session:
+    with services.database.writing(changes=model) as session:
         found = models.find(session, model, for_update=True)
         digests = variants.delete(session, found, variants.find(session, found, variant))
     services.pool.forget(set(digests))

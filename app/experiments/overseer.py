@@ -55,11 +55,11 @@ class Overseer:
         broken = _broken(found) if experiment.auto_rollback else {}
         for variant, judgement in broken.items():
             reason = _reason(variant, judgement)
-            with self._database.writing() as session:
+            with self._database.writing(changes=experiment.model.name) as session:
                 experiments.rollback(session, experiment_id, variant, reason, by="guardrail")
             _log.warning("experiment '%s': %s", experiment.name, reason)
         if not broken and _may_ramp(experiment, found, now()):
-            with self._database.writing() as session:
+            with self._database.writing(changes=experiment.model.name) as session:
                 self._ramp(session, experiment)
 
     def _ramp(self, session: Session, experiment: Experiment) -> None:

@@ -16,6 +16,7 @@ from app.experiments.assignment import Place
 from app.experiments.counts import Counts
 from app.periodic import Periodic
 from app.registry import Database, records
+from app.registry.database import NOTHING
 from app.registry.records import NewExposure, NewPairedAnswer
 
 _EVERY_S = 0.5
@@ -130,7 +131,7 @@ class Recorder:
 
     def _write(self, changed: Iterable[str], rows: Mapping[str, _Rows]) -> None:
         counts = {experiment: self._total[experiment].to_json() for experiment in changed}
-        with self._database.writing() as session:
+        with self._database.writing(changes=NOTHING) as session:
             for experiment, counted in counts.items():
                 # One that was deleted with its model meanwhile has nobody who would want to know.
                 if records.save_counts(session, experiment, self._process, counted):

@@ -15,6 +15,7 @@ from app.experiments.counts import Counts
 from app.experiments.reports import ArmsOfUnits, add_labels
 from app.periodic import Periodic
 from app.registry import Database, Session, experiments, records, retention
+from app.registry.database import NOTHING
 from app.registry.tables import Experiment, now
 
 _log = logging.getLogger(__name__)
@@ -84,12 +85,12 @@ class Retention:
         with self._database.reading() as session:
             strays = retention.strays(session, experiment_id, before, _BATCH)
         if strays:
-            with self._database.writing() as session:
+            with self._database.writing(changes=NOTHING) as session:
                 retention.remove_outcomes(session, experiment_id, strays)
         return len(strays) == _BATCH
 
     def _fold(self, experiment_id: str, fold: Fold) -> int:
-        with self._database.writing() as session:
+        with self._database.writing(changes=NOTHING) as session:
             experiment = retention.claim(session, experiment_id)
             if experiment is None:
                 return 0
@@ -101,7 +102,7 @@ class Retention:
             return taken
 
     def _close(self, experiment_id: str) -> None:
-        with self._database.writing() as session:
+        with self._database.writing(changes=NOTHING) as session:
             experiment = retention.claim(session, experiment_id)
             if experiment is None or experiment.closed_at is not None:
                 return

@@ -1,6 +1,7 @@
 """The Open Inference Protocol V2 without its transport: which variant answers, and what it answers."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,7 +14,7 @@ from app.experiments.live import Live, Reason
 from app.inference.naming import meant, one_meant
 from app.inference.parameters import SequencePosition
 from app.inference.tensors import classification
-from app.registry import Database, Session, experiments, models, variants
+from app.registry import Database, OperationalError, Session, experiments, models, variants
 from app.registry.tables import Experiment, Model, Variant
 from app.serving.batcher import Batcher
 from app.serving.batches import Work, may_be_joined
@@ -23,6 +24,8 @@ from app.serving.padding import Padding
 from app.serving.pool import Artifact
 from app.serving.statistics import Key, Tally
 from app.serving.steady import is_steady
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ class DataPlane:
         self._database = database
         self._batcher = batcher
         self._figures = figures
+        self._known: dict[Key, tuple[str, Artifact]] = {}
 
     def resolve(self, name: str, version: str | None = None) -> Served:
         """The variant meant by `name`, which may be `model@variant`, and `version`: an integer or a label.
@@ -179,14 +183,19 @@ class DataPlane:
         ]
 
     def everything_counted(self) -> tuple[Figures, dict[Key, tuple[str, Artifact]]]:
-        """The figures, and of each variant that there is its label and artifact."""
-        with self._database.reading() as session:
-            known = {
-                (model.name, row.version): (row.label, Artifact.of(row))
-                for model in models.listed(session)
-                for row in variants.listed(session, model)
-            }
-        return self._figures(), known
+        """The figures, and of each variant that there is, or was when the registry answered last, its label and
+        artifact.
+        """
+        try:
+            with self._database.reading() as session:
+                self._known = {
+                    (model.name, row.version): (row.label, Artifact.of(row))
+                    for model in models.listed(session)
+                    for row in variants.listed(session, model)
+                }
+        except OperationalError as error:
+            _log.warning("the registry does not answer: %s", error)
+        return self._figures(), self._known
 
     def infer_at_once(self, asked: "Asked") -> InferenceResponse | None:
         """As `infer`, where that takes so little time that no event loop minds; else None, and nothing is computed."""

@@ -71,7 +71,8 @@ class Endpoints:
     async def ready(self, _: Request) -> Response:
         if self._draining.active:
             return JsonResponse({"error": "the server is stopping"}, 503)
-        if await to_thread.run_sync(self._database.reachable):
+        # Where others cannot answer either, taking this one out of service helps nobody.
+        if await to_thread.run_sync(self._database.reachable) or self._recent.knows_any:
             return Response()
         return JsonResponse({"error": "the registry does not answer"}, 503)
 

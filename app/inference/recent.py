@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from app.errors import OctetError
 from app.inference.dataplane import Served
-from app.registry import Database
+from app.registry import Database, OperationalError
 
 #: A change that another process makes is seen after so long at the latest; one of this process at once.
 SECONDS = 0.5
@@ -12,7 +14,11 @@ _MOST = 10_000
 
 
 class Recent:
-    """What `resolve` said. May be called from many threads at once."""
+    """What `resolve` said, whoever asked: for those who were let in for that model already. May be called from many
+    threads at once.
+
+    While the registry does not answer, what it said last holds on, unless this process has changed something since.
+    """
 
     def __init__(
         self,
@@ -23,30 +29,53 @@ class Recent:
         self._resolve = resolve
         self._database = database
         self._clock = clock
-        self._known: dict[tuple[str, str | None], tuple[Served, int, float]] = {}
+        self._known: dict[tuple[str, str | None], _Known] = {}
 
     def remembered(self, name: str, version: str | None) -> Served | None:
         """The variant, where that is known without asking the registry; never blocks."""
         known = self._known.get((name, version))
-        if known is None:
+        if known is None or known.failures != self._database.failures or self._is_changed(known):
             return None
-        served, commits, until = known
-        return served if commits == self._database.commits and self._clock() < until else None
+        return known.served if self._clock() < known.until else None
 
-    def forget(self, model: str) -> None:
-        """It changed, and no other model did."""
-        for name, version in list(self._known):
-            if name.partition("@")[0] == model:
-                self._known.pop((name, version), None)
+    def _is_changed(self, known: "_Known") -> bool:
+        return self._database.changed_since(known.commits, known.served.model)
+
+    @property
+    def knows_any(self) -> bool:
+        """Whether anything can be answered without the registry."""
+        return any(not self._is_changed(known) for known in list(self._known.values()))
 
     def resolve(self, name: str, version: str | None) -> Served:
         """The variant. Raises what `resolve` raises: that something does not exist is not remembered."""
         served = self.remembered(name, version)
         if served is None:
-            # Both are read before the registry is: what changes meanwhile makes the answer old from the start.
-            commits, until = self._database.commits, self._clock() + SECONDS
-            served = self._resolve(name, version)
+            # All are read before the registry is: what changes meanwhile makes the answer old from the start.
+            commits, failures, until = self._database.commits, self._database.failures, self._clock() + SECONDS
+            served, commits = self._asked(name, version, commits)
             if len(self._known) >= _MOST:
                 self._known.clear()
-            self._known[name, version] = (served, commits, until)
+            self._known[name, version] = _Known(served, commits, failures, until)
         return served
+
+    def _asked(self, name: str, version: str | None, commits: int) -> tuple[Served, int]:
+        """With the number of commits at which it was so."""
+        try:
+            return self._resolve(name, version), commits
+        except OperationalError:
+            last = self._known.get((name, version))
+            if last is None or self._is_changed(last):
+                raise
+            return last.served, last.commits
+        except OctetError:
+            # It is deleted, say: not even without the registry does it hold any more.
+            self._known.pop((name, version), None)
+            raise
+
+
+@dataclass(frozen=True)
+class _Known:
+    served: Served
+    commits: int
+    failures: int
+    until: float

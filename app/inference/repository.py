@@ -7,7 +7,6 @@ kept in the registry. What else is in memory at a time is for the pool of each p
 
 from app.errors import NotFound
 from app.inference.naming import meant, one_meant
-from app.inference.recent import Recent
 from app.registry import Database, models, variants
 from app.registry.tables import Variant
 from app.serving.pool import Artifact, Pool
@@ -16,10 +15,9 @@ from app.serving.pool import Artifact, Pool
 class Repository:
     """Its methods block and belong into threads."""
 
-    def __init__(self, database: Database, pool: Pool, recent: Recent) -> None:
+    def __init__(self, database: Database, pool: Pool) -> None:
         self._database = database
         self._pool = pool
-        self._recent = recent
 
     def index(self) -> list[dict[str, str]]:
         """All variants of all models."""
@@ -47,8 +45,7 @@ class Repository:
         `InvalidModel` for one that cannot be loaded.
         """
         try:
-            # Else each load would have the requests of all other models ask the registry anew.
-            with self._database.writing(counted=False) as session:
+            with self._database.writing(changes=name.partition("@")[0]) as session:
                 model, variant = one_meant(session, name)
                 variants.check_serves(model, variant)
                 for each in meant(session, name)[1]:
@@ -56,7 +53,6 @@ class Repository:
                 artifact = Artifact.of(variant)
         except NotFound as error:
             raise NotFound(f"failed to load '{name[:80]}': {error.detail}") from error
-        self._recent.forget(model.name)
         self._pool.load(artifact)
 
     def unload(self, name: str) -> None:
@@ -66,13 +62,12 @@ class Repository:
         `NotFound`.
         """
         try:
-            with self._database.writing(counted=False) as session:
-                model, named = meant(session, name)
+            with self._database.writing(changes=name.partition("@")[0]) as session:
+                named = meant(session, name)[1]
                 for each in named:
                     variants.unload(each)
                 artifacts = [Artifact.of(variant) for variant in named]
         except NotFound as error:
             raise NotFound(f"failed to unload '{name[:80]}': {error.detail}") from error
-        self._recent.forget(model.name)
         for artifact in artifacts:
             self._pool.unload(artifact)

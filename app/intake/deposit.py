@@ -6,20 +6,23 @@ from pathlib import Path
 
 from app.blobs import BlobStore
 from app.registry import Database, Session, jobs
-from app.registry.database import lock_blobs
+from app.registry.database import ALL, NOTHING, lock_blobs
 from app.registry.references import is_referenced
 
 _AT_ONCE = 100
 
 
 @contextmanager
-def deposit(database: Database, blobs: BlobStore, files: Mapping[str, Path]) -> Iterator[Session]:
+def deposit(
+    database: Database, blobs: BlobStore, files: Mapping[str, Path], *, changes: str = ALL
+) -> Iterator[Session]:
     """A transaction in which `files` (digest → file) become blobs, for the block to make the rows that name them.
 
-    When the block or the commit fails, the blobs that no row names are gone again.
+    When the block or the commit fails, the blobs that no row names are gone again. `changes`: as `Database.writing`
+    takes it.
     """
     try:
-        with database.writing() as session:
+        with database.writing(changes) as session:
             lock_blobs(session)
             for digest, path in files.items():
                 blobs.put(path, digest)
@@ -33,7 +36,7 @@ def deposit(database: Database, blobs: BlobStore, files: Mapping[str, Path]) -> 
 def discard(database: Database, blobs: BlobStore, digests: Iterable[str]) -> None:
     """Remove those of the blobs that no row names (any more); what a transaction is about to name stays."""
     for some in batched(list(digests)):
-        with database.writing() as session:
+        with database.writing(changes=NOTHING) as session:
             lock_blobs(session)
             for digest in some:
                 if not is_referenced(session, digest):
@@ -50,7 +53,7 @@ def discard_checkpoints(database: Database, blobs: BlobStore) -> None:
     with database.reading() as session:
         if not jobs.ended_checkpoints(session):
             return
-    with database.writing() as session:
+    with database.writing(changes=NOTHING) as session:
         lock_blobs(session)
         digests = jobs.ended_checkpoints(session)
         for digest in digests:

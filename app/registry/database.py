@@ -11,6 +11,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
+#: What a transaction may change of what is served.
+ALL, NOTHING = "*", ""
+
 _WRITING = "octet_writing"
 
 
@@ -20,8 +23,10 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _sqlite_engine(url) if url.startswith("sqlite") else _server_engine(url)
-        #: Transactions that this process has committed: as long as it stays, nothing changed but by other processes.
-        self.commits = 0
+        #: Transactions that this process has committed, but for those that change nothing that is served; and those
+        #: that failed, of which some may have been committed before their answer was lost.
+        self.commits = self.failures = 0
+        self._changed: dict[str, int] = {}
         self._counting = threading.Lock()
         self._reading = sessionmaker(self.engine, expire_on_commit=False)
         self._writing = sessionmaker(self.engine.execution_options(**{_WRITING: True}), expire_on_commit=False)
@@ -33,19 +38,29 @@ class Database:
             yield session
 
     @contextmanager
-    def writing(self, *, counted: bool = True) -> Iterator[Session]:
+    def writing(self, changes: str = ALL) -> Iterator[Session]:
         """A transaction that commits at the end of the block, or leaves nothing when the block raises.
 
-        On SQLite there is one writer at a time, and a second waits for the first. Not `counted`: whoever remembers what
-        it changes is told otherwise.
+        On SQLite there is one writer at a time, and a second waits for the first. `changes`: the name of the model of
+        which something else may be served afterwards, `ALL` where it may be any, or `NOTHING`; it is told to those who
+        remember what is served.
         """
         try:
             with self._writing.begin() as session:
                 yield session
-        finally:
-            if counted:
+        except BaseException:
+            if changes != NOTHING:
                 with self._counting:
-                    self.commits += 1
+                    self.failures += 1
+            raise
+        if changes != NOTHING:
+            with self._counting:
+                self.commits += 1
+                self._changed[changes] = self.commits
+
+    def changed_since(self, commits: int, model: str) -> bool:
+        """Whether this process has changed what is served of `model` since `self.commits` was that."""
+        return max(self._changed.get(model, 0), self._changed.get(ALL, 0)) > commits
 
     def reachable(self) -> bool:
         """Whether a query is answered now."""
@@ -71,7 +86,24 @@ class Database:
 def _server_engine(url: str) -> Engine:
     # pre-ping: a restarted server costs the next request a reconnect, not an error. Errors hide parameters: they hold
     # what clients sent, and errors are logged.
-    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, hide_parameters=True)
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        hide_parameters=True,
+        connect_args=_PATIENCE if "psycopg" in url else {},
+    )
+
+
+#: A server that a network cuts off without a word is given up for after so long, and not after minutes.
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 
 
 def _sqlite_engine(url: str) -> Engine:

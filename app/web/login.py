@@ -10,6 +10,7 @@ from app.access.gate import COOKIE, session_of
 from app.access.keyring import Keyring, Known
 from app.caller import Scope
 from app.registry import Database, keys
+from app.registry.database import NOTHING
 from app.settings import Settings
 from app.web.rendering import environment
 
@@ -53,7 +54,7 @@ def sign_in(
         return _page(None, next_, "That is no key of this service, or one that was revoked or has expired.", 401)
     if not known.caller.scope.covers(Scope.read):
         return _page(None, next_, f"That key is of scope '{known.caller.scope}'; the pages need 'read'.", 403)
-    with services.database.writing(counted=False) as session:
+    with services.database.writing(changes=NOTHING) as session:
         token, ends_at = keys.sign_in(session, known.caller.key)
     response = RedirectResponse(_ours(next_), 303)
     response.set_cookie(
@@ -73,7 +74,7 @@ def sign_out(request: Request) -> Response:
     services = _services(request)
     token = session_of(request.headers.get("Cookie", ""))
     if token is not None:
-        with services.database.writing(counted=False) as session:
+        with services.database.writing(changes=NOTHING) as session:
             keys.sign_out(session, token)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")

@@ -375,7 +375,7 @@ def test_the_sweep_that_fails_a_job_for_good_removes_its_checkpoint(
         settings.model_copy(update={"job_lease_seconds": 0.01}),
         database,
         running(settings, database),
-        wake=lambda _: None,
+        start=lambda _: None,
     )
     while state_of(database, job_id) == "running":
         sweeper.sweep()

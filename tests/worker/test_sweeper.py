@@ -15,9 +15,9 @@ from worker.runner import Runner
 from worker.sweeper import Sweeper
 
 
-def sweeper(settings: Settings, database: Database, woken: list[str] | None = None) -> Sweeper:
+def sweeper(settings: Settings, database: Database, started: list[str] | None = None) -> Sweeper:
     runner = Runner(settings, database, LocalBlobStore(settings.blob_folder))
-    return Sweeper(settings, database, runner, wake=[].append if woken is None else woken.append)
+    return Sweeper(settings, database, runner, start=[].append if started is None else started.append)
 
 
 @pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
@@ -44,7 +44,7 @@ def test_a_clock_that_jumps_takes_no_job_from_a_worker_that_lives(
         assert jobs.find(session, job_id).state == "queued"
 
 
-def test_a_job_that_no_message_reached_is_woken_for_though_its_moments_lie_ahead(
+def test_a_job_that_no_message_reached_is_started_though_its_moments_lie_ahead(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.sweeper._LOST_AFTER_SECONDS", 0.01)
@@ -54,13 +54,13 @@ def test_a_job_that_no_message_reached_is_woken_for_though_its_moments_lie_ahead
         jobs.announced(session, [job_id])
     monkeypatch.undo()
     monkeypatch.setattr("worker.sweeper._LOST_AFTER_SECONDS", 0.01)
-    woken: list[str] = []
-    sweeps = sweeper(settings, database, woken)
+    started: list[str] = []
+    sweeps = sweeper(settings, database, started)
     sweeps.sweep()
-    assert woken == []
-    while not woken:
+    assert started == []
+    while not started:
         sweeps.sweep()
-    assert woken == [job_id]
+    assert started == [job_id]
 
 
 def test_a_blob_that_a_killed_process_left_goes_and_one_in_the_making_stays(

@@ -70,7 +70,8 @@ class Service:
         return {"live": True}
 
     async def server_ready(self, _: Message) -> Fields:
-        return {"ready": not self._draining.active and await to_thread.run_sync(self._database.reachable)}
+        able = await to_thread.run_sync(self._database.reachable) or self._recent.knows_any
+        return {"ready": able and not self._draining.active}
 
     async def server_metadata(self, _: Message) -> Fields:
         return descriptions.server(self._name)

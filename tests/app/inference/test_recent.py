@@ -1,41 +1,73 @@
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from app.errors import UnknownModel
 from app.inference.dataplane import Served
 from app.inference.recent import SECONDS, Recent
-from app.registry import Database
+from app.registry import Database, OperationalError
+from app.registry.database import ALL, NOTHING
 
 
-class Registry:
+@dataclass(frozen=True)
+class Answer:
+    """What `resolve` said of `model`; `number` counts the questions."""
+
+    model: str
+    number: int
+
+
+class Registry(Database):
     """Counts what it is asked, and answers with that count."""
 
-    def __init__(self) -> None:
-        self.commits = 0
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"sqlite:///{folder / 'registry.sqlite3'}")
         self.asked = 0
+        self.away = False
+        self.gone = {"nothing"}
         self.now = 100.0
 
     def resolve(self, name: str, version: str | None) -> Served:
         self.asked += 1
-        if name == "nothing":
+        if self.away:
+            raise OperationalError("SELECT", {}, OSError("refused"))
+        if name in self.gone:
             raise UnknownModel(name)
-        return cast(Served, self.asked)
+        return cast(Served, Answer(name.partition("@")[0], self.asked))
 
     def recent(self) -> Recent:
-        return Recent(self.resolve, cast(Database, self), clock=lambda: self.now)
+        return Recent(self.resolve, self, clock=lambda: self.now)
+
+    def change(self, what: str = ALL) -> None:
+        with self.writing(changes=what):
+            pass
+
+    def fail(self) -> None:
+        with suppress(KeyError), self.writing():
+            raise KeyError
+
+
+def number(served: Served | None) -> int | None:
+    return None if served is None else cast(Answer, served).number
 
 
 @pytest.fixture
-def registry() -> Registry:
-    return Registry()
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    registry = Registry(tmp_path)
+    yield registry
+    registry.close()
 
 
-def test_one_model_is_forgotten_by_all_of_its_names_and_no_other(registry: Registry) -> None:
+def test_a_change_of_one_model_makes_all_of_its_names_old_and_no_other(registry: Registry) -> None:
     recent = registry.recent()
     for name, version in (("m", None), ("m", "1"), ("m@int8", None), ("mm", None)):
         recent.resolve(name, version)
-    recent.forget("m")
+    registry.change("m")
+    registry.change(NOTHING)
     assert [recent.remembered(*name) is None for name in (("m", None), ("m", "1"), ("m@int8", None))] == [True] * 3
     assert recent.remembered("mm", None) is not None
 
@@ -43,20 +75,21 @@ def test_one_model_is_forgotten_by_all_of_its_names_and_no_other(registry: Regis
 def test_the_registry_is_asked_once_a_moment_for_each_name(registry: Registry) -> None:
     recent = registry.recent()
     assert recent.remembered("m", None) is None
-    answers: list[Any] = [recent.resolve("m", None), recent.resolve("m", "1"), recent.resolve("m", None)]
-    assert answers == [1, 2, 1]
-    assert recent.remembered("m", "1") == 2
+    answers = [recent.resolve("m", None), recent.resolve("m", "1"), recent.resolve("m", None)]
+    assert [number(each) for each in answers] == [1, 2, 1]
+    assert number(recent.remembered("m", "1")) == 2
     registry.now += SECONDS
     assert recent.remembered("m", "1") is None
-    assert recent.resolve("m", None) == 3
+    assert number(recent.resolve("m", None)) == 3
 
 
-def test_a_change_of_this_process_is_seen_at_once(registry: Registry) -> None:
+@pytest.mark.parametrize("change", [Registry.change, Registry.fail])
+def test_a_change_of_this_process_is_seen_at_once(registry: Registry, change: Callable[[Registry], None]) -> None:
     recent = registry.recent()
     recent.resolve("m", None)
-    registry.commits += 1
+    change(registry)
     assert recent.remembered("m", None) is None
-    assert recent.resolve("m", None) == 2
+    assert number(recent.resolve("m", None)) == 2
 
 
 def test_what_does_not_exist_is_asked_for_again(registry: Registry) -> None:
@@ -69,9 +102,54 @@ def test_what_does_not_exist_is_asked_for_again(registry: Registry) -> None:
 
 def test_a_commit_during_the_question_makes_the_answer_old(registry: Registry) -> None:
     def changed_meanwhile(name: str, version: str | None) -> Served:
-        registry.commits += 1
+        registry.change(name)
         return registry.resolve(name, version)
 
-    recent = Recent(changed_meanwhile, cast(Database, registry), clock=lambda: registry.now)
+    recent = Recent(changed_meanwhile, registry, clock=lambda: registry.now)
     recent.resolve("m", None)
     assert recent.remembered("m", None) is None
+
+
+def test_while_the_registry_is_away_what_it_said_last_holds_on(registry: Registry) -> None:
+    recent = registry.recent()
+    assert not recent.knows_any
+    recent.resolve("m", None)
+    registry.change("another")
+    registry.away = True
+    registry.now += 3600
+    registry.fail()
+    assert number(recent.resolve("m", None)) == 1
+    assert recent.knows_any
+    asked = registry.asked
+    # Once a moment it is asked again.
+    assert number(recent.remembered("m", None)) == number(recent.resolve("m", None)) == 1
+    assert registry.asked == asked
+    with pytest.raises(OperationalError):
+        recent.resolve("other", None)
+    registry.away = False
+    registry.now += SECONDS
+    assert number(recent.resolve("m", None)) == registry.asked
+
+
+def test_what_this_process_has_changed_before_the_registry_went_away_is_not_answered_as_it_was(
+    registry: Registry,
+) -> None:
+    recent = registry.recent()
+    recent.resolve("m", None)
+    registry.change("m")
+    registry.away = True
+    with pytest.raises(OperationalError):
+        recent.resolve("m", None)
+    assert not recent.knows_any
+
+
+def test_what_was_found_deleted_is_not_answered_when_the_registry_goes_away(registry: Registry) -> None:
+    recent = registry.recent()
+    recent.resolve("m", None)
+    registry.gone.add("m")
+    registry.now += SECONDS
+    with pytest.raises(UnknownModel):
+        recent.resolve("m", None)
+    registry.away = True
+    with pytest.raises(OperationalError):
+        recent.resolve("m", None)
