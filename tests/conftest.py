@@ -10,12 +10,11 @@ from tests.servers import PostgreSQL, Redis
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
-    # A short path: a socket's name may have 107 characters at most.
-    server = PostgreSQL(tmp_path_factory.mktemp("pg"))
+def postgresql_server() -> Iterator[PostgreSQL]:
+    server = PostgreSQL()
     server.start()
     yield server
-    server.stop()
+    server.close()
 
 
 @pytest.fixture

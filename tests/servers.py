@@ -1,14 +1,18 @@
 """Servers that tests have to themselves: they can be stopped, frozen and killed like any other process."""
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 
@@ -26,10 +30,21 @@ def free_port() -> int:
         return port
 
 
-def _wait_for_port(port: int, process: subprocess.Popen[bytes], *, seconds: float = 30) -> None:
+def _lasting_port() -> int:
+    """A free port that no outgoing connection is given, so that a server that was stopped gets it again."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, *, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        assert process.poll() is None, f"{process.args!r} ended with {process.returncode}"
+        assert process.poll() is None, f"{process.args!r} ended:\n{log.read_text()[-2000:]}"
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
@@ -40,18 +55,18 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], *, seconds: floa
 class _Server:
     """One process at one port, which stays the same when it is started again."""
 
-    def __init__(self, command: list[str], port: int, **options: Any) -> None:
+    def __init__(self, command: list[str], port: int, log: Path, **options: Any) -> None:
         self.port = port
+        self.log = log
         self._command = command
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns once it listens."""
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self._options
-        )
-        _wait_for_port(self.port, self._process)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, **self._options)
+        _wait_for_port(self.port, self._process, self.log)
 
     def stop(self) -> None:
         """Have it end in good order."""
@@ -60,33 +75,36 @@ class _Server:
             self._process.wait(timeout=30)
 
     def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
+        """With all its processes, as when a machine loses its power."""
+        if self._process is not None and self._process.poll() is None:
+            family = [*psutil.Process(self._process.pid).children(recursive=True), psutil.Process(self._process.pid)]
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             self._process.wait(timeout=30)
+            psutil.wait_procs(family, timeout=30)
 
 
 class PostgreSQL(_Server):
-    """A cluster in `folder`, whose path has to be short; `url` names no database."""
+    """A cluster in a folder of its own, which goes with `close`; `url` names no database."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         initdb, postgres = _postgresql_binary("initdb"), _postgresql_binary("postgres")
         if initdb is None or postgres is None:
             missing("PostgreSQL")
         assert initdb is not None
         assert postgres is not None
-        data, port = folder / "data", free_port()
-        # PostgreSQL refuses to run as root.
+        # Not among the folders of the tests, which are for their owner alone: PostgreSQL refuses to run as root.
+        folder = self._folder = Path(tempfile.mkdtemp(prefix="octet-postgresql-"))
+        data, port = folder / "data", _lasting_port()
         user = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
         if user:
-            for parent in (folder, *folder.parents):
-                if parent.stat().st_uid == os.geteuid() and parent.stat().st_mode & 0o777 == 0o700:
-                    parent.chmod(0o711)
             shutil.chown(folder, "nobody")
         command = [initdb, "-D", str(data), "-U", "octet", "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/", **user)  # type: ignore[call-overload]
         chosen = ("unix_socket_directories=", "listen_addresses=127.0.0.1", "fsync=off")
         settings = [word for setting in chosen for word in ("-c", setting)]
-        super().__init__([postgres, "-D", str(data), "-p", str(port), *settings], port, cwd="/", **user)
+        super().__init__([postgres, "-D", str(data), "-p", str(port), *settings], port, folder / "log", cwd="/", **user)
         self.url = f"postgresql://octet@127.0.0.1:{port}"
 
     def database(self) -> str:
@@ -97,6 +115,10 @@ class PostgreSQL(_Server):
         with psycopg.connect(f"{self.url}/postgres", autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
         return f"{self.url}/{name}"
+
+    def close(self) -> None:
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def stop(self) -> None:
         """Not waiting for clients, as a restart by a service manager does not."""
@@ -118,7 +140,7 @@ class Redis(_Server):
         if redis is None:
             missing("Redis")
         assert redis is not None
-        port = free_port()
+        port = _lasting_port()
         command = [redis, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        super().__init__([*command, "--dir", str(folder)], port)
+        super().__init__([*command, "--dir", str(folder)], port, folder / "redis.log")
         self.url = f"redis://127.0.0.1:{port}/0"

@@ -20,8 +20,8 @@ class Stack:
 
 
 @pytest.fixture
-def stack(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    database, broker = PostgreSQL(tmp_path_factory.mktemp("pg")), Redis(tmp_path)
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    database, broker = PostgreSQL(), Redis(tmp_path)
     database.start()
     broker.start()
     chosen = {"OCTET_DATABASE_URL": database.database(), "OCTET_BROKER_URL": broker.url}
@@ -33,4 +33,4 @@ def stack(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     finally:
         service.stop()
         broker.kill()
-        database.stop()
+        database.close()
