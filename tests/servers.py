@@ -107,6 +107,21 @@ class PostgreSQL(_Server):
         super().__init__([postgres, "-D", str(data), "-p", str(port), *settings], port, folder / "log", cwd="/", **user)
         self.url = f"postgresql://octet@127.0.0.1:{port}"
 
+    def start(self) -> None:
+        """Returns once it answers: it listens before it does."""
+        import psycopg
+
+        super().start()
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(f"{self.url}/postgres", connect_timeout=5).close()
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline, self.log.read_text()[-2000:]
+                time.sleep(0.05)
+            else:
+                return
+
     def database(self) -> str:
         """The URL of a new database."""
         import psycopg
