@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # `make test EXTRAS=test,qat` tests training too, which takes torch.
 EXTRAS := test
 
-.PHONY: demo test lint bench bench-methods bench-serving bench-loading protocol vendor screenshots clean
+.PHONY: demo test lint bench bench-methods bench-serving bench-loading soak protocol vendor screenshots clean
 
 demo: $(VENV)/installed
 	$(BIN)/octet demo $(ARGS)
@@ -32,6 +32,10 @@ bench-methods: $(VENV)/installed-test
 # Octet beside other model servers, which are installed on demand, each in an environment of its own.
 bench-serving: $(VENV)/installed-test
 	$(BIN)/python bench/serving.py $(ARGS)
+
+# Half an hour of mixed work with a random fault each minute: nothing is lost, nothing done twice, and nothing grows.
+soak: $(VENV)/installed-test
+	$(BIN)/python -m tests.e2e.faults.soak $(ARGS)
 
 # What loading, unloading and ten minutes of requests do to the gateway.
 bench-loading: $(VENV)/installed-test

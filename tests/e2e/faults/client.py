@@ -6,8 +6,8 @@ It remembers what it was promised, and can tell afterwards which of that was not
 import random
 import time
 import uuid
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -23,9 +23,9 @@ class Unanswered(AssertionError):
 
 
 class Client:
-    """`url()` is asked each time, so that a client may turn to another gateway."""
+    """Of several gateways, at `urls`, it asks the next where one does not answer."""
 
-    def __init__(self, url: Callable[[], str], name: str, *, stop: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, urls: Sequence[str], name: str, *, stop: Callable[[], bool] = lambda: False) -> None:
         self.name = name
         self.answers: Counter[int] = Counter()
         self.faults: list[str] = []
@@ -35,7 +35,7 @@ class Client:
         self.outcomes: dict[str, list[float]] = defaultdict(list)
         self.defaults: dict[str, int] = {}
         self.promoted: dict[str, str] = {}
-        self._url = url
+        self._urls = deque(urls)
         self._stop = stop
         self._random = random.Random(name)
         self._http = httpx.Client(timeout=60)
@@ -48,7 +48,7 @@ class Client:
         deadline = time.monotonic() + _GIVE_UP_AFTER_SECONDS
         while True:
             try:
-                answer = self._http.request(method, self._url() + path, **options)
+                answer = self._http.request(method, self._urls[0] + path, **options)
             except httpx.TransportError as error:
                 if time.monotonic() > deadline:
                     raise Unanswered(f"{method} {path}: {error}") from error
@@ -60,6 +60,7 @@ class Client:
                     return answer
                 if time.monotonic() > deadline:
                     raise Unanswered(f"{method} {path}: {answer.text[:300]}")
+            self._urls.rotate()
             time.sleep(self._random.uniform(0.05, 0.3))
 
     def upload_model(self, name: str, content: bytes) -> None:
@@ -106,6 +107,19 @@ class Client:
         answer = self.ask("POST", f"{address}/promote", json={"variant": variant}, headers={"Idempotency-Key": key})
         if self._expect(answer, 200):
             self.promoted[address] = variant
+
+    def start_experiment(self, model: str, control: str, other: str) -> str | None:
+        """Its address. Units are named by the parameter `unit_id`."""
+        arms = [{"variant": control, "weight": 50, "control": True}, {"variant": other, "weight": 50}]
+        unit = {"from": ["param:unit_id"], "on_missing": "control"}
+        wanted = {"name": f"of-{model}"[:63], "arms": arms, "unit": unit}
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        made = self.ask("POST", f"/api/v1/models/{model}/experiments", json=wanted, headers=key)
+        if not self._expect(made, 200, 201):
+            return None
+        address = made.headers["Location"]
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        return address if self._expect(self.ask("POST", f"{address}/start", headers=key), 200) else None
 
     def infer(self, model: str, inputs: list[Mapping[str, Any]], **parameters: Any) -> httpx.Response:
         answer = self.ask("POST", f"/v2/models/{model}/infer", json={"inputs": inputs, "parameters": parameters})

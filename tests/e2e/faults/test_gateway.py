@@ -15,11 +15,6 @@ from tests.e2e.faults.whole import assert_whole
 from tests.e2e.service import eventually
 
 X = [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16}]
-WANTED = {
-    "name": "live",
-    "arms": [{"variant": "original", "weight": 50, "control": True}, {"variant": "dynamic", "weight": 50}],
-    "unit": {"from": ["param:unit_id"], "on_missing": "control"},
-}
 TIMES = 4
 
 
@@ -56,9 +51,9 @@ def test_of_what_a_restarted_gateway_acknowledged_nothing_is_lost_and_nothing_do
     service.upload_model(graphs.linear_classifier().SerializeToString(), name="linear")
     made = service.finished(service.submit(model="linear", method="dynamic", options={"max_accuracy_drop": 1.0}))
     assert made["state"] == "succeeded", made
-    address = service.http.post("/api/v1/models/linear/experiments", json=WANTED).headers["Location"]
-    assert service.http.post(f"{address}/start").is_success
-    clients = [Client(lambda: service.url, name) for name in ("ada", "ben", "cleo")]
+    clients = [Client([service.url], name) for name in ("ada", "ben", "cleo")]
+    address = clients[2].start_experiment("linear", "original", "dynamic")
+    assert address is not None
     ways = [(changes, ()), (changes, ()), (outcomes, (address,))]
     threads = [
         threading.Thread(target=way, args=(client, done.is_set, *more), daemon=True)

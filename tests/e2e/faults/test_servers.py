@@ -58,7 +58,7 @@ def test_a_job_goes_on_when_the_database_is_restarted(
     # Connections to the server that was are all dead, and no client is to notice.
     for _ in range(10):
         assert service.http.get(f"/api/v1/jobs/{job_id}").status_code in {200, 503}
-    client = Client(lambda: service.url, "client")
+    client = Client([service.url], "client")
     made = client.submit("linear", "fp16", options={"max_accuracy_drop": 1.0})
     assert made is not None
     assert service.finished(job_id)["attempts"] == 1
