@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -16,7 +17,9 @@ import numpy as np
 import psutil
 import psycopg
 import pytest
+from PIL import Image
 
+from app.blobs.digest import sha256_of
 from tests import graphs
 from tests.e2e.faults.conftest import running_stack
 from tests.e2e.faults.whole import assert_whole
@@ -32,7 +35,6 @@ INPUTS = [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16
 #: As `app.registry.database.lock_blobs` has it.
 LOCK_BLOBS = "SELECT pg_advisory_xact_lock(811734001)"
 
-FILES = {"models": "model.onnx", "datasets": "samples.npz"}
 numbers = count(1)
 
 
@@ -46,12 +48,21 @@ class Disk:
     def full(self, *, left: int = 0) -> Iterator[None]:
         """While the block runs, others find `left` bytes free."""
         ballast = self.place / "ballast"
-        with ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(self.place).free - left)
         try:
+            with ballast.open("wb") as file:
+                eventually(lambda: self._filled(file.fileno(), left), what="a full disk")
             yield
         finally:
             ballast.unlink()
+
+    def _filled(self, file: int, left: int) -> bool:
+        size, free = os.fstat(file).st_size, shutil.disk_usage(self.place).free
+        try:
+            os.posix_fallocate(file, size, max(free - left, 1))
+        except OSError:
+            # The service has written something meanwhile.
+            return free == 0
+        return True
 
     @contextmanager
     def without_inodes(self) -> Iterator[None]:
@@ -125,9 +136,9 @@ def large_model() -> bytes:
     return graphs.linear_classifier(features=features, classes=1024, seed=next(numbers)).SerializeToString()
 
 
-def post(service: Service, noun: str, name: str, content: bytes) -> httpx.Response:
+def post(service: Service, noun: str, name: str, content: bytes, filename: str) -> httpx.Response:
     """Sent piece by piece, as large files are."""
-    return service.http.post(f"/api/v1/{noun}", files={"file": (FILES[noun], io.BytesIO(content))}, data={"name": name})
+    return service.http.post(f"/api/v1/{noun}", files={"file": (filename, io.BytesIO(content))}, data={"name": name})
 
 
 def assert_says_so(answer: httpx.Response) -> None:
@@ -156,19 +167,50 @@ def assert_all_works(service: Service) -> None:
 def test_a_model_that_does_not_fit_is_refused_wherever_room_ends(site: Site, share: float) -> None:
     service, content = site.service, large_model()
     with site.disk.full(left=int(share * len(content))):
-        assert_says_so(post(service, "models", "large", content))
+        assert_says_so(post(service, "models", "large", content, "model.onnx"))
         assert_serves(service)
     assert service.http.get("/api/v1/models/large").status_code == 404
     assert_all_works(service)
 
 
-@pytest.mark.parametrize("left", [0, MIB, 8 * MIB])
-def test_a_dataset_that_unpacks_to_more_than_fits_is_refused(site: Site, left: int) -> None:
+def packed_arrays() -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, x=np.zeros((40_000, 100), np.float32))
-    assert len(buffer.getvalue()) < MIB
+    return buffer.getvalue()
+
+
+def packed_images() -> bytes:
+    """Of one colour each."""
+    buffer, image = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (1024, 1024)).save(image, "PNG")
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(16):
+            archive.writestr(f"black/{number}.png", image.getvalue())
+    return buffer.getvalue()
+
+
+def table() -> bytes:
+    """Short numbers, which have four bytes each once they are read."""
+    row = ",".join("0" for _ in range(100))
+    return "\n".join([",".join(f"x{column}" for column in range(100)), *[row] * 40_000]).encode()
+
+
+@pytest.mark.parametrize(
+    ("filename", "content", "left"),
+    [
+        ("samples.npz", packed_arrays, 0),
+        ("samples.npz", packed_arrays, MIB),
+        ("samples.npz", packed_arrays, 8 * MIB),
+        ("samples.zip", packed_images, 8 * MIB),
+        ("samples.csv", table, 18 * MIB),
+    ],
+)
+def test_a_dataset_that_unpacks_to_more_than_fits_is_refused(
+    site: Site, filename: str, content: Callable[[], bytes], left: int
+) -> None:
+    packed = content()
     with site.disk.full(left=left):
-        assert_says_so(post(site.service, "datasets", "wide", buffer.getvalue()))
+        assert_says_so(post(site.service, "datasets", "wide", packed, filename))
         assert_serves(site.service)
     assert site.service.http.get("/api/v1/datasets/wide").status_code == 404
     assert_all_works(site.service)
@@ -233,23 +275,38 @@ def test_a_job_whose_artifact_can_have_no_name_fails_and_says_so(site: Site) -> 
     assert_all_works(service)
 
 
+@contextmanager
+def publishing(service: Service) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A job whose worker is about to store what it made, in a folder that is not there yet, and what lets it go on."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+    url = service.environment["OCTET_DATABASE_URL"]
+    # What a transaction sees of the others stays as it was when it looked first.
+    with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as looking:
+        while True:
+            number = next(numbers)
+            service.upload_model(graphs.linear_classifier(seed=number).SerializeToString(), name=f"held-{number}")
+            holder.execute(LOCK_BLOBS)
+            job_id = service.submit(model=f"held-{number}", method="fp16")
+            eventually(
+                lambda: looking.execute(waiting, [holder.info.backend_pid]).fetchone() != (0,), what="the worker"
+            )
+            made = sha256_of(next((service.home / "scratch").glob("job-*/variant.onnx")))
+            if not (service.home / "blobs" / made[:2]).exists():
+                yield job_id, holder.rollback
+                return
+            holder.rollback()
+            service.finished(job_id)
+
+
+@pytest.mark.parametrize("site", ["postgresql"], indirect=True)
 def test_a_job_whose_artifact_cannot_be_stored_fails_and_says_so(site: Site) -> None:
     service = site.service
-    if not site.registry_apart:
-        pytest.skip("no lock of the registry holds up a worker there")
-    model = graphs.linear_classifier(seed=next(numbers)).SerializeToString()
-    service.upload_model(model, name="held")
-    with psycopg.connect(service.environment["OCTET_DATABASE_URL"]) as holder:
-        holder.execute(LOCK_BLOBS)
-        job_id = service.submit(model="held", method="fp16")
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
-        eventually(lambda: holder.execute(waiting, [holder.info.backend_pid]).fetchone() != (0,), what="the worker")
-        with site.disk.without_inodes():
-            holder.rollback()
-            job = service.finished(job_id)
-            assert (job["state"], job["attempts"]) == ("failed", 1), job
-            assert "full" in job["error"], job
-            assert_serves(service)
+    with publishing(service) as (job_id, go_on), site.disk.without_inodes():
+        go_on()
+        job = service.finished(job_id)
+        assert (job["state"], job["attempts"]) == ("failed", 1), job
+        assert "full" in job["error"], job
+        assert_serves(service)
     assert_all_works(service)
 
 
