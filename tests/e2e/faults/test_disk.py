@@ -4,7 +4,6 @@ import io
 import os
 import shutil
 import subprocess
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from PIL import Image
 
 from app.blobs.digest import sha256_of
 from tests import graphs
+from tests.e2e.faults.children import child_of, run_for
 from tests.e2e.faults.conftest import running_stack
 from tests.e2e.faults.whole import assert_whole
 from tests.e2e.service import Service, eventually
@@ -28,7 +28,6 @@ from tests.servers import missing
 
 MIB = 1 << 20
 DISK_MIB, INODES = 96, 4000
-CHILD = "worker.pipeline"
 #: Of the model that is uploaded; what a job makes of it has half.
 MODEL_BYTES = 6 * MIB
 INPUTS = [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16}]
@@ -216,10 +215,6 @@ def test_a_dataset_that_unpacks_to_more_than_fits_is_refused(
     assert_all_works(site.service)
 
 
-def child_of(service: Service) -> psutil.Process:
-    return eventually(lambda: service.processes["worker"].find(CHILD), what="a job's process")
-
-
 def assert_failed_for_room(service: Service, job_id: str) -> None:
     job = service.finished(job_id)
     assert (job["state"], job["attempts"]) == ("failed", 1), job
@@ -257,15 +252,22 @@ def test_a_job_in_whose_midst_the_disk_fills_fails_and_says_so(site: Site) -> No
     assert_all_works(service)
 
 
+def evaluated(service: Service) -> tuple[str, psutil.Process]:
+    """A job that has made its artifact, and its process, suspended."""
+    for _ in range(5):
+        job_id = service.submit(model="linear", method="fp16", variant=f"v{next(numbers)}")
+        child = child_of(service)
+        child.suspend()
+        while (job := service.job(job_id))["state"] in {"queued", "running"}:
+            if job["stage"] in {"gate", "evaluate"}:
+                return job_id, child
+            run_for(child, 0.005)
+    raise AssertionError("no job was caught while it was evaluated")
+
+
 def test_a_job_whose_artifact_can_have_no_name_fails_and_says_so(site: Site) -> None:
     service = site.service
-    job_id = service.submit(model="linear", method="fp16", variant=f"v{next(numbers)}")
-    child = child_of(service)
-    stages = ("gate", "evaluate")
-    while service.job(job_id)["stage"] not in stages:
-        child.resume()
-        time.sleep(0.005)
-        child.suspend()
+    job_id, child = evaluated(service)
     with site.disk.without_inodes():
         child.resume()
         job = service.finished(job_id)

@@ -7,7 +7,7 @@ import importlib.util
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 
 from tests import graphs
 from tests.e2e.conftest import npz
+from tests.e2e.faults.children import child_of, run_for
 from tests.e2e.faults.conftest import Stack, running_stack
 from tests.e2e.faults.whole import assert_whole
 from tests.e2e.service import Service, eventually
@@ -26,7 +27,6 @@ STAGES = ("starting", "prepare", "calibrate", "quantize", "gate", "evaluate")
 #: In the order in which a job passes through them; `search` and `train` are of one method each.
 ORDER = ("queued", "starting", "prepare", "calibrate", "quantize", "search", "train", "gate", "evaluate")
 
-CHILD = "worker.pipeline"
 TRIES = 5
 #: A job's process runs for so long at a time until it is where it is to be caught: its stages take longer.
 SLICE_SECONDS = 0.002
@@ -91,10 +91,6 @@ def registry(stack: Stack) -> Iterator[Registry]:
     registry.autocommit.close()
 
 
-def child_of(service: Service) -> psutil.Process:
-    return eventually(lambda: service.processes["worker"].find(CHILD), what="a job's process")
-
-
 def job_in(service: Service, registry: Registry, stage: str, **wanted: Any) -> tuple[dict[str, Any], psutil.Process]:
     """A running job, and its process, which is suspended in `stage`."""
     for _ in range(TRIES):
@@ -103,7 +99,9 @@ def job_in(service: Service, registry: Registry, stage: str, **wanted: Any) -> t
         child.suspend()
         if reaches(registry, job_id, child, stage):
             return service.job(job_id), child
-        child.resume()
+        # One that was too quick may have ended by now.
+        with suppress(psutil.NoSuchProcess):
+            child.resume()
         assert service.finished(job_id)["state"] == "succeeded"
     raise AssertionError(f"no job was caught in stage {stage} in {TRIES} tries")
 
@@ -111,19 +109,16 @@ def job_in(service: Service, registry: Registry, stage: str, **wanted: Any) -> t
 def reaches(registry: Registry, job_id: str, child: psutil.Process, wanted: str) -> bool:
     """Whether the process could be suspended in stage `wanted`, and not after it."""
     while (stage := registry.stage(job_id)) in ORDER and ORDER.index(stage) < ORDER.index(wanted):
-        child.resume()
-        time.sleep(LONG_SLICE_SECONDS if stage in LONG or wanted in LONG else SLICE_SECONDS)
-        child.suspend()
+        run_for(child, LONG_SLICE_SECONDS if stage in LONG or wanted in LONG else SLICE_SECONDS)
         time.sleep(TOLD_SECONDS)
-    # A heartbeat that began after all was read says the same stage still.
-    heard = {registry.one("SELECT lease_renewed_at FROM jobs WHERE id = %s", job_id)}
-    eventually(
-        lambda: (
-            heard.add(registry.one("SELECT lease_renewed_at FROM jobs WHERE id = %s", job_id))
-            or len(heard) > (2 if wanted != "starting" else 1)
-        ),
-        what="heartbeats",
-    )
+    # The second heartbeat from now began after all was read that the process has told.
+    renewed = "SELECT lease_renewed_at FROM jobs WHERE id = %s"
+    for _ in range(2):
+        before = registry.one(renewed, job_id)
+        eventually(
+            lambda before=before: registry.one(renewed, job_id) != before or registry.stage(job_id) != wanted,
+            what="a heartbeat",
+        )
     return registry.stage(job_id) == wanted
 
 
