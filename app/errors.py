@@ -3,6 +3,7 @@
 `app.api.problems` maps the classes named here to HTTP, and `app.inference.grpc.statuses` to gRPC; no other place does.
 """
 
+import errno
 import math
 from collections.abc import Sequence
 
@@ -164,6 +165,11 @@ class Quarantined(Unavailable):
 
 class NoSpace(OctetError):
     """The disk that holds uploads and artifacts is full."""
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether the system refused something for want of room on a disk."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 class UnknownModel(NotFound):

@@ -148,6 +148,10 @@ class Settings(BaseSettings):
         return self.home.absolute() / "mapped"
 
     @property
+    def _queue_folder(self) -> Path:
+        return self.home.absolute() / "queue"
+
+    @property
     def celery(self) -> dict[str, Any]:
         """Celery's configuration, the same for the gateway that sends and the worker that receives."""
         common: dict[str, Any] = {
@@ -168,13 +172,12 @@ class Settings(BaseSettings):
                 "broker_transport_options": {"socket_connect_timeout": 2, "socket_timeout": 5},
                 "broker_connection_max_retries": None,
             }
-        queue = str(self.home.absolute() / "queue")
         return common | {
-            "broker_url": "filesystem://localhost",
+            "broker_transport": "app.file_queue:Transport",
+            "broker_url": "files://localhost",
             "broker_transport_options": {
-                "data_folder_in": queue,
-                "data_folder_out": queue,
-                "control_folder": str(self.home.absolute() / "queue-control"),
+                "folder": str(self._queue_folder),
+                "scratch": str(self.scratch_folder),
                 "polling_interval": 0.1,
             },
         }
@@ -184,8 +187,7 @@ class Settings(BaseSettings):
         for folder in (self.blob_folder, self.scratch_folder, self.mapped_folder):
             folder.mkdir(parents=True, exist_ok=True)
         if self.broker_url is None:
-            for name in ("queue", "queue-control"):
-                (self.home.absolute() / name).mkdir(exist_ok=True)
+            self._queue_folder.mkdir(exist_ok=True)
 
 
 def _listed(text: str) -> frozenset[str]:

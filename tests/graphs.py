@@ -82,6 +82,29 @@ def convolution(*, seed: int = 0) -> onnx.ModelProto:
     return _model(graph)
 
 
+def deep_convolution(*, layers: int = 24, channels: int = 16, seed: int = 0) -> onnx.ModelProto:
+    """`convolution` with many layers, for each step of a job to take its time."""
+    random = np.random.default_rng(seed)
+    nodes, weights, features, width = [], [], "image", 3
+    for layer in range(layers):
+        kernel = random.normal(scale=(2 / (9 * width)) ** 0.5, size=(channels, width, 3, 3)).astype(np.float32)
+        weights.append(numpy_helper.from_array(kernel, f"kernel{layer}"))
+        nodes += [
+            helper.make_node("Conv", [features, f"kernel{layer}"], [f"sum{layer}"], f"conv{layer}", pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", [f"sum{layer}"], [f"layer{layer}"], f"relu{layer}"),
+        ]
+        features, width = f"layer{layer}", channels
+    weights.append(numpy_helper.from_array(random.normal(size=(channels, 4)).astype(np.float32), "weight"))
+    nodes += [
+        helper.make_node("GlobalAveragePool", [features], ["pooled"], "pool"),
+        helper.make_node("Flatten", ["pooled"], ["flat"], "flatten"),
+        helper.make_node("Gemm", ["flat", "weight"], ["logits"], "classify"),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 8])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])
+    return _model(helper.make_graph(nodes, "deep", [image], [logits], weights))
+
+
 def all_datatypes() -> onnx.ModelProto:
     """For each OIP datatype an input `in_<type>` [n] and an output `out_<type>` that repeats it."""
     types = {

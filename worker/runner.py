@@ -14,7 +14,7 @@ import psutil
 
 from app.blobs import BlobStore
 from app.blobs.digest import sha256_of
-from app.errors import JobFailed, LeaseLost, NoSpace, UnknownPoint
+from app.errors import JobFailed, LeaseLost, NoSpace, UnknownPoint, is_full
 from app.intake.deposit import deposit, discard_checkpoints
 from app.registry import Database, OperationalError, Session, calibrations, jobs, points, variants
 from app.registry.evaluations import Outcome
@@ -30,6 +30,7 @@ _POLL_SECONDS = 0.2
 _PULSE_SECONDS = 0.5
 #: Less free space than this is a full disk.
 _FULL_BYTES = 1 << 20
+_FULL = "the disk that holds the artifacts is full"
 _CHECKPOINT = "checkpoint.bin"
 
 _log = logging.getLogger(__name__)
@@ -203,23 +204,14 @@ class Runner:
 
     def _publish(self, lease: Lease, folder: Path, outcome: Outcome) -> None:
         """Blobs, variant, evaluation and the job's end in one transaction, or none of them."""
-        names = [name for name in (outcome.artifact, outcome.data) if name is not None]
-        digests = [sha256_of(folder / name) for name in names]
-        artifact = None
-        if outcome.artifact is not None:
-            artifact = NewArtifact(
-                digest=digests[0],
-                data_digest=digests[1] if outcome.data is not None else None,
-                data_name=outcome.data,
-                size_bytes=sum((folder / name).stat().st_size for name in names),
-            )
-        files = {digest: _second_name(folder / name) for name, digest in zip(names, digests, strict=True)}
         try:
+            artifact, files = _to_be_kept(folder, outcome)
             with deposit(self._database, self._blobs, files) as session:
                 jobs.succeed(session, lease, artifact, outcome)
                 _keep_statistics(session, folder, outcome)
-        except NoSpace as error:
-            detail = error.detail
+        except (NoSpace, OSError) as error:
+            _log.exception("job %s: what it made could not be stored", lease.job_id)
+            detail = _why_not_stored(error)
             # What was to be published is gone after this, so it is not publishing that is tried again.
             self._persistently(self._ending(folder, lambda session: jobs.fail(session, lease, detail)))
         except LeaseLost:
@@ -327,6 +319,27 @@ def _keep_statistics(session: Session, folder: Path, outcome: Outcome) -> None:
     calibrations.keep(
         session, key, model_digest=spec.model_digest, dataset_digest=spec.dataset_digest, statistics=found
     )
+
+
+def _to_be_kept(folder: Path, outcome: Outcome) -> tuple[NewArtifact | None, dict[str, Path]]:
+    """The artifact of the outcome, and its files by their digests; both without any where it has none."""
+    if outcome.artifact is None:
+        return None, {}
+    paths = [folder / name for name in (outcome.artifact, outcome.data) if name is not None]
+    digests = [sha256_of(path) for path in paths]
+    artifact = NewArtifact(
+        digest=digests[0],
+        data_digest=digests[1] if outcome.data is not None else None,
+        data_name=outcome.data,
+        size_bytes=sum(path.stat().st_size for path in paths),
+    )
+    return artifact, {digest: _second_name(path) for path, digest in zip(paths, digests, strict=True)}
+
+
+def _why_not_stored(error: NoSpace | OSError) -> str:
+    if isinstance(error, NoSpace):
+        return error.detail
+    return _FULL if is_full(error) else f"what the job made could not be stored: {error.strerror}"
 
 
 def _second_name(path: Path) -> Path:

@@ -1,6 +1,5 @@
 """Errors → HTTP: the one place. Problem details (RFC 9457) for management, `{"error": …}` for inference."""
 
-import errno
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
@@ -15,11 +14,13 @@ from starlette.routing import BaseRoute, Match, Mount
 
 from app import errors
 from app.access.gate import retry_after
-from app.registry import IntegrityError, OperationalError
+from app.registry import IntegrityError, OperationalError, is_full
 
 _log = logging.getLogger(__name__)
 
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+
+_FULL = "the disk that holds uploads and artifacts is full"
 
 #: Error class → (status of the management API, status of the inference protocol).
 _STATUS: dict[type[errors.OctetError], tuple[int, int]] = {
@@ -113,8 +114,8 @@ def _http_error(request: Request, error: Exception) -> Response:
     cause = error.__cause__
     if isinstance(cause, errors.OctetError):
         return _octet_error(request, cause)
-    if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return _octet_error(request, errors.NoSpace("the disk that holds uploads is full"))
+    if errors.is_full(cause):
+        return _octet_error(request, errors.NoSpace(_FULL))
     if isinstance(cause, UnicodeDecodeError):
         return answer(request, 422, "the body is not JSON: it is no text in UTF-8", "body")
     detail = str(error.detail)
@@ -138,7 +139,16 @@ def _serves(route: BaseRoute, request: Request, method: str) -> bool:
     return route.matches({**request.scope, "method": method})[0] is Match.FULL
 
 
+def _system_error(request: Request, error: Exception) -> Response:
+    if errors.is_full(error):
+        return _octet_error(request, errors.NoSpace(_FULL))
+    return _defect(request, error)
+
+
 def _registry_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OperationalError)
+    if is_full(error):
+        return _octet_error(request, errors.NoSpace("the disk that holds the registry is full"))
     _log.error("the registry does not answer: %s", error)
     return answer(request, 503, "the registry does not answer; try again", None, **{"Retry-After": "5"})
 
@@ -159,5 +169,6 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
     HTTPException: _http_error,
     OperationalError: _registry_error,
     IntegrityError: _lost_race,
+    OSError: _system_error,
     Exception: _defect,
 }

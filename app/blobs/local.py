@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.errors import NoSpace
+from app.errors import NoSpace, is_full
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -23,8 +23,8 @@ class LocalBlobStore:
         if target.exists():
             path.unlink()
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             # Renamed only once its bytes are on disk: a crash leaves the whole blob or none.
             _sync(path)
             # Jobs see blobs under names of their own; what runs there must not change them.
@@ -32,7 +32,7 @@ class LocalBlobStore:
             os.replace(path, target)
             _sync(target.parent)
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            if is_full(error):
                 raise NoSpace("the disk that holds the artifacts is full") from error
             raise
 

@@ -1,6 +1,5 @@
 """`octet gc`, `octet backup`, `octet restore`: for the operator, beside a running service."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,7 +10,7 @@ import typer
 
 from app.cli.registry import opened
 from app.cli.tables import size
-from app.errors import NoSpace, NotFound, OctetError
+from app.errors import NoSpace, NotFound, OctetError, is_full
 
 
 def gc(
@@ -72,6 +71,6 @@ def _room_on_disk(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_full(error):
             raise NoSpace(f"the disk of {place} is full; nothing was kept") from error
         raise OctetError(f"{error.filename or place}: {error.strerror}") from error

@@ -71,10 +71,9 @@ def _check_gateway(settings: Settings) -> None:
 def _check_worker(settings: Settings) -> None:
     from app.registry import Database, workers
 
-    name = workers.name_here(settings.home)
     database = Database(settings.registry_url)
     with database.reading() as session:
         alive = workers.alive(session, within_seconds=3 * settings.sweep_seconds + 5)
     database.close()
-    if name not in {worker.name for worker in alive}:
-        raise Unavailable(f"no worker '{name}' was heard of lately")
+    if not any(workers.is_here(worker.name, settings.home) for worker in alive):
+        raise Unavailable(f"no worker of this machine with files under {settings.home.absolute()} was heard of lately")

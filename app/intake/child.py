@@ -4,7 +4,6 @@ Run by `app.intake.sandbox`, confined as `app.confinement` has it. Parsers, and 
 time, may crash, hang or swallow memory; the gateway only sees it end.
 """
 
-import errno
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from app.errors import InvalidDataset, InvalidModel, NoSpace, OctetError, TooMuchMemory
+from app.errors import InvalidDataset, InvalidModel, NoSpace, OctetError, TooMuchMemory, is_full
 from app.intake.artifacts import Limits
 
 #: Past the parent's own limit: for when there is no parent left to enforce it.
@@ -48,7 +47,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     except MemoryError:
         return _refused(refusal("reading the file takes more memory than is granted for one of its size"), request)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             return _refused(NoSpace("the disk that uploads are checked on is full"), request)
         return {"defect": traceback.format_exc()[-8000:]}
     except Exception:  # noqa: BLE001 - whatever a parser raises on hostile bytes must end as a refusal

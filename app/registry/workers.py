@@ -1,5 +1,6 @@
 """Workers that say they are alive."""
 
+import os
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -9,10 +10,21 @@ from sqlalchemy.orm import Session
 
 from app.registry.tables import Worker, now
 
+_LONGEST_PLACE = 240
+
 
 def name_here(home: Path) -> str:
-    """What a worker on this host that keeps its files under `home` is called."""
-    return f"{socket.gethostname()}:{home.absolute()}"[:255]
+    """What this process is called as a worker: by its host, the folder of its files, and its number."""
+    return f"{_place(home)}:{os.getpid()}"
+
+
+def is_here(name: str, home: Path) -> bool:
+    """Whether the worker `name` runs on this host and keeps its files under `home`."""
+    return name.rpartition(":")[0] == _place(home)
+
+
+def _place(home: Path) -> str:
+    return f"{socket.gethostname()}:{home.absolute()}"[:_LONGEST_PLACE]
 
 
 def beat(session: Session, name: str, *, concurrency: int, running: int, forget_after_seconds: float) -> None:

@@ -10,10 +10,10 @@ def test_defaults_need_no_server(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     settings.make_folders()
     assert settings.registry_url == f"sqlite:///{tmp_path}/home/registry.sqlite3"
-    assert settings.celery["broker_url"].startswith("filesystem://")
+    assert settings.celery["broker_url"].startswith("files://")
     assert settings.celery["accept_content"] == ["json"]
     folders = {path.name for path in (tmp_path / "home").iterdir()}
-    assert folders == {"blobs", "mapped", "queue", "queue-control", "scratch"}
+    assert folders == {"blobs", "mapped", "queue", "scratch"}
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

@@ -1,6 +1,7 @@
 """What the runner does where real processes would be hard to bring to it; `tests/e2e/test_faults.py` has the rest."""
 
 import errno
+import os
 import shutil
 import traceback
 from pathlib import Path
@@ -131,6 +132,30 @@ def test_a_disk_too_full_to_publish_fails_the_job_though_the_registry_answers_la
         job = jobs.find(session, job_id)
         assert (job.state, job.error) == ("failed", "the disk that holds the artifacts is full")
     assert calls == 2
+    assert list(settings.scratch_folder.glob("job-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "the disk that holds the artifacts is full"), (errno.EIO, "Input/output error")],
+)
+def test_a_job_whose_artifact_can_have_no_name_fails_with_the_reason(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    def make(_: Runner, __: Lease, folder: Path) -> Outcome:
+        return made(folder)
+
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    job_id = submitted(settings, database)
+    monkeypatch.setattr(Runner, "_follow", make)
+    monkeypatch.setattr(runner, "_second_name", refused)
+    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    with database.reading() as session:
+        job = jobs.find(session, job_id)
+        assert (job.state, job.attempts) == ("failed", 1)
+        assert words in (job.error or "")
     assert list(settings.scratch_folder.glob("job-*")) == []
 
 

@@ -6,7 +6,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from app import errors
-from app.registry import IntegrityError, OperationalError
+from app.registry import IntegrityError, OperationalError, is_full
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ _LONGEST_DETAIL = 1000
 
 def status_of(method: str, error: Exception) -> tuple[StatusCode, str]:
     """What the client of `method` is told of `error`; what is not for clients is logged."""
+    if isinstance(error, OperationalError) and is_full(error):
+        return StatusCode.RESOURCE_EXHAUSTED, "the disk that holds the registry is full"
     if isinstance(error, OperationalError):
         _log.error("the registry does not answer: %s", error)
         return StatusCode.UNAVAILABLE, "the registry does not answer; try again"

@@ -1,7 +1,11 @@
+import errno
+
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from psycopg.errors import DiskFull
 
+from app.registry import OperationalError
 from tests import graphs
 from tests.app.conftest import Kept, npz_bytes, upload_dataset
 
@@ -27,6 +31,27 @@ def test_the_same_content_again_is_the_same_dataset_and_other_content_a_conflict
     refusal = upload_dataset(client, npz_bytes(**graphs.labelled_samples(seed=9)))
     assert refusal.status_code == 409
     assert kept.now() == before
+
+
+@pytest.mark.parametrize(
+    "refused", [OSError(errno.ENOSPC, "No space left on device"), OperationalError("INSERT", {}, DiskFull())]
+)
+@pytest.mark.parametrize("where", ["app.api.uploads.shutil.copyfileobj", "app.api.datasets.datasets.register"])
+def test_a_full_disk_is_said_wherever_it_is_met(
+    client: TestClient, kept: Kept, monkeypatch: pytest.MonkeyPatch, refused: Exception, where: str
+) -> None:
+    def full(*_: object) -> None:
+        raise refused
+
+    before = kept.now()
+    with monkeypatch.context() as patch:
+        patch.setattr(where, full)
+        answer = upload_dataset(client)
+    assert answer.status_code == 507
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "full" in answer.json()["detail"]
+    assert kept.now() == before
+    assert upload_dataset(client).status_code == 201
 
 
 def test_deleting_a_dataset_leaves_nothing(client: TestClient, kept: Kept) -> None:

@@ -66,13 +66,14 @@ def test_a_link_to_another_filesystem_is_a_copy(
     assert (tmp_path / "copied").read_bytes() == b"weights"
 
 
+@pytest.mark.parametrize("call", ["mkdir", "fsync", "replace"])
 def test_a_full_disk_is_said_and_leaves_no_blob(
-    store: LocalBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: LocalBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    def fail(_: int) -> None:
+    def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, call, fail)
     with pytest.raises(NoSpace):
         store.put(new_file(tmp_path), DIGEST)
     with pytest.raises(FileNotFoundError):

@@ -1,6 +1,7 @@
 """Services whose database and broker tests may stop, and kill."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +20,14 @@ class Stack:
     broker: Redis
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    database, broker = PostgreSQL(), Redis(tmp_path)
+@contextmanager
+def running_stack(folder: Path, servers: Path, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """A service that keeps its files in `folder / "home"`; Redis has the folder `servers`."""
+    database, broker = PostgreSQL(), Redis(servers)
     database.start()
     broker.start()
-    chosen = {"OCTET_DATABASE_URL": database.database(), "OCTET_BROKER_URL": broker.url}
-    service = Service(tmp_path / "home", chosen, apart=True)
+    chosen = {"OCTET_DATABASE_URL": database.database(), "OCTET_BROKER_URL": broker.url} | dict(environment or {})
+    service = Service(folder / "home", chosen, apart=True)
     try:
         service.migrate()
         service.start()
@@ -34,3 +36,9 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         service.stop()
         broker.kill()
         database.close()
+
+
+@pytest.fixture
+def stack(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(tmp_path, tmp_path_factory.mktemp("pg")) as stack:
+        yield stack

@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc import StatusCode
+from psycopg.errors import DiskFull
 
 from app.engines import TensorSpec
 from app.errors import Conflict, DeadlineUnmet
@@ -198,6 +199,7 @@ def test_what_is_not_for_clients_is_logged_and_not_told(caplog: pytest.LogCaptur
             for raised, status in (
                 (RuntimeError("password"), StatusCode.INTERNAL),
                 (OperationalError("password", None, Exception()), StatusCode.UNAVAILABLE),
+                (OperationalError("password", None, DiskFull()), StatusCode.RESOURCE_EXHAUSTED),
             ):
                 held.error = raised
                 with pytest.raises(grpc.aio.AioRpcError) as caught:

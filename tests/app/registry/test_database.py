@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from app.registry import Database, OperationalError, is_full, migrations, workers
+
+
+def write_beyond(database: Database) -> None:
+    """More than the one page that there is room for."""
+    with database.writing() as session:
+        session.execute(text("PRAGMA max_page_count = 1"))
+        for number in range(1000):
+            workers.beat(session, "w" * 240 + f"{number}", concurrency=1, running=0, forget_after_seconds=60)
+            session.flush()
+
+
+def test_a_registry_without_room_says_so(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/registry.sqlite3"
+    migrations.upgrade(url)
+    database = Database(url)
+    with pytest.raises(OperationalError) as caught:
+        write_beyond(database)
+    assert is_full(caught.value)
+    database.close()
+
+
+def test_what_else_a_database_refuses_is_not_for_want_of_room(tmp_path: Path) -> None:
+    nowhere = Database(f"sqlite:///{tmp_path}/nowhere/registry.sqlite3")
+    with pytest.raises(OperationalError) as caught, nowhere.reading() as session:
+        session.execute(text("SELECT 1"))
+    assert not is_full(caught.value)
+    assert is_full(OperationalError("INSERT", {}, psycopg.errors.DiskFull()))
+    assert not is_full(OperationalError("INSERT", {}, psycopg.errors.AdminShutdown()))
