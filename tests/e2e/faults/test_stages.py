@@ -47,7 +47,7 @@ numbers = count(1)
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """With a dataset `samples`, and a `model` that no step of a job is done with at once."""
     with running_stack(tmp_path_factory.mktemp("stages"), tmp_path_factory.mktemp("pg")) as stack:
-        samples = graphs.labelled_samples(samples=400, shape=(3, 8, 8), name="image")
+        samples = graphs.labelled_samples(samples=1200, shape=(3, 8, 8), name="image")
         stack.service.upload_dataset(npz(**samples))
         stack.service.upload_model(graphs.deep_convolution(layers=12).SerializeToString())
         yield stack
