@@ -20,7 +20,7 @@ from app.scratch import private_folder
 _log = logging.getLogger(__name__)
 
 
-class Channel(virtual.Channel):
+class Channel(virtual.Channel):  # type: ignore[misc]
     """Takes the options `folder`, where messages lie, and `scratch`, on the same disk, where they are written."""
 
     def _put(self, queue: str, message: Any, **_: Any) -> None:
@@ -63,7 +63,7 @@ class Channel(virtual.Channel):
         return Path(self.connection.client.transport_options[name])
 
 
-class Transport(virtual.Transport):
+class Transport(virtual.Transport):  # type: ignore[misc]
     """What Celery's setting `broker_transport` names."""
 
     Channel = Channel
