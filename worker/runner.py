@@ -16,6 +16,7 @@ from app.blobs import BlobStore
 from app.blobs.digest import sha256_of
 from app.errors import JobFailed, LeaseLost, NoSpace, UnknownPoint, is_full
 from app.intake.deposit import deposit, discard_checkpoints
+from app.periodic import Periodic
 from app.registry import Database, OperationalError, Session, calibrations, jobs, points, variants
 from app.registry.evaluations import Outcome
 from app.registry.jobs import Lease, NewArtifact
@@ -205,7 +206,8 @@ class Runner:
     def _publish(self, lease: Lease, folder: Path, outcome: Outcome) -> None:
         """Blobs, variant, evaluation and the job's end in one transaction, or none of them."""
         try:
-            artifact, files = _to_be_kept(folder, outcome)
+            with self._beating(lease):
+                artifact, files = _to_be_kept(folder, outcome)
             with deposit(self._database, self._blobs, files) as session:
                 jobs.succeed(session, lease, artifact, outcome)
                 _keep_statistics(session, folder, outcome)
@@ -220,6 +222,21 @@ class Runner:
                 jobs.cancelled(session, lease)
         else:
             _log.info("job %s: succeeded", lease.job_id)
+
+    @contextmanager
+    def _beating(self, lease: Lease) -> Iterator[None]:
+        """Let the lease's holder be heard of while the block takes its time."""
+
+        def beat() -> None:
+            with self._database.writing() as session:
+                jobs.renew(session, lease)
+
+        heart = Periodic("heartbeat", min(_PULSE_SECONDS, self._settings.job_lease_seconds / 3), beat)
+        heart.start()
+        try:
+            yield
+        finally:
+            heart.stop()
 
     def _failure(self, lease: Lease, folder: Path, detail: str) -> Callable[[], None]:
         # Libraries word it in their own ways, or not at all, so the disk itself is asked.
@@ -322,11 +339,13 @@ def _keep_statistics(session: Session, folder: Path, outcome: Outcome) -> None:
 
 
 def _to_be_kept(folder: Path, outcome: Outcome) -> tuple[NewArtifact | None, dict[str, Path]]:
-    """The artifact of the outcome, and its files by their digests; both without any where it has none."""
+    """The artifact of the outcome, and its files, which are on disk then, by their digests; both without any where it has
+    none.
+    """
     if outcome.artifact is None:
         return None, {}
     paths = [folder / name for name in (outcome.artifact, outcome.data) if name is not None]
-    digests = [sha256_of(path) for path in paths]
+    digests = [_synced_digest(path) for path in paths]
     artifact = NewArtifact(
         digest=digests[0],
         data_digest=digests[1] if outcome.data is not None else None,
@@ -334,6 +353,13 @@ def _to_be_kept(folder: Path, outcome: Outcome) -> tuple[NewArtifact | None, dic
         size_bytes=sum(path.stat().st_size for path in paths),
     )
     return artifact, {digest: _second_name(path) for path, digest in zip(paths, digests, strict=True)}
+
+
+def _synced_digest(path: Path) -> str:
+    """What takes long comes before the transaction, which holds up everyone who writes."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return sha256_of(path)
 
 
 def _why_not_stored(error: NoSpace | OSError) -> str:

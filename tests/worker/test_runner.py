@@ -1,8 +1,9 @@
-"""What the runner does where real processes would be hard to bring to it; `tests/e2e/test_faults.py` has the rest."""
+"""What the runner does where real processes would be hard to bring to it; `tests/e2e/faults` has the rest."""
 
 import errno
 import os
 import shutil
+import time
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from app.blobs import LocalBlobStore
+from app.blobs.digest import sha256_of
 from app.errors import JobFailed, NoSpace
 from app.registry import Database, OperationalError, Session, jobs, models, points
 from app.registry.evaluations import Outcome, PointFigures
-from app.registry.jobs import Lease
+from app.registry.jobs import Heartbeat, Lease
 from app.settings import Settings
 from tests.worker.runs import made, submitted, with_dataset
 from worker import pipeline, runner
@@ -216,3 +218,25 @@ def test_a_job_that_makes_a_point_is_told_what_stays_in_fp32(
     for label, point in zip(("smallest", "best"), ids, strict=True):
         running.run(submitted(settings, database, "mixed", label, dataset, point=point))
     assert given == [None, [], ["conv", "gemm"]]
+
+
+def test_a_worker_is_heard_of_while_it_reads_what_its_job_made(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes: artifacts come to gigabytes, and disks are slow."""
+    heard: set[Heartbeat] = set()
+
+    def slow(path: Path) -> str:
+        deadline = time.monotonic() + 30
+        while len(heard) < 3:
+            assert time.monotonic() < deadline, heard
+            with database.reading() as session:
+                heard.update(jobs.heartbeats(session))
+        return sha256_of(path)
+
+    monkeypatch.setattr(Runner, "_follow", lambda _, __, folder: made(folder))
+    monkeypatch.setattr(runner, "sha256_of", slow)
+    job_id = submitted(settings, database)
+    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    with database.reading() as session:
+        assert jobs.state_of(session, job_id) == "succeeded"
