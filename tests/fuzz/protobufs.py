@@ -81,9 +81,7 @@ def _change_list(
     elif field.message_type is not None:
         _fill(values.add(), messages, random)
     elif values and choice == 3:
-        # What is no text can be there, and cannot be read.
-        now = values[place] if field.type != FieldDescriptor.TYPE_STRING else ""
-        values[place] = _scalar(field, now, random, mutate)
+        values[place] = _scalar(field, values[place], random, mutate)
     else:
         values.append(_scalar(field, _nothing(field), random, mutate))
 

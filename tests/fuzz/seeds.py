@@ -134,6 +134,7 @@ _MAKERS: dict[str, Callable[[], Iterator[bytes]]] = {
     "codec": requests,
     "grpc_codec": grpc_requests,
     "datasets": datasets,
+    "planted": lambda: iter([b"{}"]),
 }
 
 
