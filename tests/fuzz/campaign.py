@@ -47,8 +47,8 @@ class Outcome:
         return "\n".join([f"{counts}, ended with status {self.status}", *again, self.said])
 
 
-def fuzz(target: str, corpus: Path, findings: Path, options: Sequence[str], *, driver: str = "tests.fuzz.driver") -> Outcome:
-    """Fuzz `target` with what is in `corpus`, which grows by what reaches new code, until `options` (libFuzzer's) end it.
+def fuzz(target: str, corpus: Path, findings: Path, options: Sequence[str]) -> Outcome:
+    """Fuzz `target` until `options`, which are libFuzzer's, end it. `corpus` grows by what reaches new code.
 
     Inputs that are findings are written to `findings`; the first one ends it.
     """
@@ -58,7 +58,7 @@ def fuzz(target: str, corpus: Path, findings: Path, options: Sequence[str], *, d
         (corpus / hashlib.sha256(seed).hexdigest()[:32]).write_bytes(seed)
     before = set(findings.iterdir())
     command = [
-        *(sys.executable, "-m", driver, target, str(corpus), f"-artifact_prefix={findings}{os.sep}"),
+        *(sys.executable, "-m", "tests.fuzz.driver", target, str(corpus), f"-artifact_prefix={findings}{os.sep}"),
         *(f"-timeout={_HANG_SECONDS}", f"-rss_limit_mb={_MEMORY_MB}", f"-max_len={_LONGEST_INPUT}"),
         *("-print_final_stats=1", "-reload=0", *options),
     ]

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests import graphs
 from tests.e2e.conftest import npz
@@ -41,6 +40,10 @@ _EXAMPLES = ROOT / "examples"
 _EXPERIMENTS = "/api/v1/models/resnet20/experiments"
 #: What these do to a thing ends what others may ask of it.
 _ENDING = ("delete_model", "delete_variant", "delete_dataset", "repository_unload")
+#: These last as long as what they follow.
+_FOLLOWING = ("follow_job", "follow_experiment")
+#: Without a key, a method that is not offered is not told from a path that is not there.
+_OPEN = ("/v2/health/live", "/v2/health/ready")
 _ARMS = [{"variant": "original", "weight": 1, "control": True}, {"variant": "fp16", "weight": 1}]
 
 
@@ -48,13 +51,14 @@ _ARMS = [{"variant": "original", "weight": 1, "control": True}, {"variant": "fp1
 class Furnished:
     """A gateway at `url`, a `key` that may do everything, and what there is, by parameter of the path.
 
-    `spares` is the same for what may go.
+    `spares` is the same for what may go, and `ended` for what nothing happens to any more.
     """
 
     url: str
     key: str
     names: Names
     spares: Names
+    ended: Names
 
 
 @contextmanager
@@ -85,8 +89,10 @@ def _furnish(service: Service) -> Furnished:
         assert service.finished(job)["state"] == "succeeded", service.job(job)
     service.processes.pop("worker").end()
     waiting = [service.submit(model="my-model", method="fp16", variant=f"later-{number}") for number in range(4)]
-    experiments = [_experiment(service, number) for number in range(3)]
-    assert service.http.post(f"{_EXPERIMENTS}/{experiments[0]}/start").status_code == 200
+    running, ended, *drafts = [_experiment(service, number) for number in range(4)]
+    for action in (f"{ended}/start", f"{ended}/stop", f"{running}/start"):
+        done = service.http.post(f"{_EXPERIMENTS}/{action}", json={})
+        assert done.status_code == 200, done.text
     key = _first_key(service)
     spare = service.http.post("/api/v1/keys", json={"name": "spare", "scope": "read"}, headers=key).json()
     return Furnished(
@@ -98,10 +104,11 @@ def _furnish(service: Service) -> Furnished:
             "variant": ["original", "fp16", "int8", "1", "2"],
             "dataset": ["cifar10"],
             "job_id": [*made, *waiting],
-            "experiment_id": experiments,
+            "experiment_id": [running, ended, *drafts],
             "key_id": [spare["id"]],
         },
         {"model": ["my-model"], "variant": ["my-int8"], "dataset": ["my-samples"]},
+        {"job_id": made, "experiment_id": [ended]},
     )
 
 
@@ -149,11 +156,15 @@ def _configuration(there: Furnished) -> str:
         f"auth.openapi.apiKey = {{ api_key = {json.dumps(there.key)} }}",
         f"auth.openapi.bearer = {{ bearer = {json.dumps(there.key)} }}",
     ]
-    for kind, names in (("there", there.names), ("spare", there.spares)):
+    kinds = {"there": there.names, "spare": there.spares, "ended": there.ended}
+    for kind, names in kinds.items():
         lines += [f"dictionaries.{kind}-{each}.values = {json.dumps(known)}" for each, known in names.items()]
     lines += ["[parameters]", *_bindings("there", there.names)]
-    lines += ["[[operations]]", f"include-operation-id = {json.dumps(_ENDING)}"]
-    lines += ["[operations.parameters]", *_bindings("spare", there.spares)]
+    for kind, operations in (("spare", _ENDING), ("ended", _FOLLOWING)):
+        lines += ["[[operations]]", f"include-operation-id = {json.dumps(operations)}"]
+        lines += ["[operations.parameters]", *_bindings(kind, kinds[kind])]
+    lines += ["[[operations]]", f"include-path = {json.dumps(_OPEN)}"]
+    lines += ["checks.unsupported_method.enabled = false"]
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,21 @@ from tests.fuzz.targets import Mutate
 
 _INTEGERS = (0, 1, 2, 3, 7, 8, 10, 16, 17, 21, 255, 256, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1)
 _FLOATS = (0.0, -0.0, 1.0, -1.5, 1e-45, 3.4e38, float("inf"), float("nan"))
-_TEXTS = ("", "x", "y", "w", "weight", "ai.onnx", "ai.onnx.ml", "com.microsoft", "If", "Loop", "Constant", "../x", "é\0")
+_TEXTS = (
+    "",
+    "x",
+    "y",
+    "w",
+    "weight",
+    "ai.onnx",
+    "ai.onnx.ml",
+    "com.microsoft",
+    "If",
+    "Loop",
+    "Constant",
+    "../x",
+    "é\0",
+)
 
 _UNSIGNED = {FieldDescriptor.CPPTYPE_UINT32: 32, FieldDescriptor.CPPTYPE_UINT64: 64}
 _SIGNED = {FieldDescriptor.CPPTYPE_INT32: 32, FieldDescriptor.CPPTYPE_INT64: 64}

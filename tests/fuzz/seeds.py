@@ -103,7 +103,11 @@ def grpc_requests() -> Iterator[bytes]:
     raw = {"FP16": bytes(4), "BF16": bytes(4), "INT32": bytes(8), "BYTES": struct.pack("<I2sI", 2, b"ab", 0)}
     inputs = [{"name": name, "datatype": name, "shape": [2]} for name in raw]
     output = {"name": "y", "parameters": {"classification": {"int64_param": 2}}}
-    parameters = {"timeout": {"int64_param": 10}, "unit_id": {"string_param": "u"}, "sequence_start": {"bool_param": True}}
+    parameters = {
+        "timeout": {"int64_param": 10},
+        "unit_id": {"string_param": "u"},
+        "sequence_start": {"bool_param": True},
+    }
     whole = message(inputs=inputs, outputs=[output], parameters=parameters, raw_input_contents=list(raw.values()))
     yield whole.SerializeToString()
 
@@ -113,7 +117,9 @@ def datasets() -> Iterator[bytes]:
     compressed = io.BytesIO()
     np.savez_compressed(compressed, **arrays)  # type: ignore[arg-type]
     yield _file(".npz", compressed.getvalue())
-    yield _file(".npz", test_arrays.npz({"x": np.asfortranarray(np.ones((4, 2, 3), ">f2")), "m": np.zeros((4, 1), bool)}))
+    yield _file(
+        ".npz", test_arrays.npz({"x": np.asfortranarray(np.ones((4, 2, 3), ">f2")), "m": np.zeros((4, 1), bool)})
+    )
     yield _file(".npy", test_arrays.npy(np.arange(6, dtype=np.int64).reshape(3, 2)), '{"input": "x"}')
     yield _file(".csv", b"a,b,label\n1,2.5,cat\n3,4,dog\n")
     yield _file(".jsonl", test_tables.lines({"x": [1, 2], "label": "cat"}, {"x": [3, 4], "label": "dog"}))

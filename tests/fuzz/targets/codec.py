@@ -34,7 +34,30 @@ _WORDS = (
     *("binary_data_output", "classification", "priority", "timeout", "sequence_id", "sequence_start", "triton_x"),
 )
 _VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, 2, 3, 4, 16, 32, -1, 255, 2**31, 2**62, 2**63, 2**64 - 1, 0.5, 1e300, -0.0, "", "x", "\0"),
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        2,
+        3,
+        4,
+        16,
+        32,
+        -1,
+        255,
+        2**31,
+        2**62,
+        2**63,
+        2**64 - 1,
+        0.5,
+        1e300,
+        -0.0,
+        "",
+        "x",
+        "\0",
+    ),
     *([], {}, [[]], [1, 2, 3, 4], [0], [2**40, 2**40, 0], ["a", "é"], [True], [1.5, None]),
     *("BF16", "BOOL", "BYTES", "FP16", "FP32", "FP64", "INT8", "INT64", "UINT8", "UINT16", "UINT64"),
 )
@@ -56,7 +79,7 @@ def check(data: bytes) -> None:
     if all(_has_json(array) for array in arrays):
         _check_encoding(request, binary=False)
     for output in request.outputs:
-        if 0 < output.classification:
+        if output.classification > 0:
             for array in arrays:
                 _check_classes(array, output.classification)
 

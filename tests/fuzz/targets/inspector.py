@@ -1,4 +1,4 @@
-"""The model inspector, short of running the model: one `.onnx`, `.zip`, `.tar` or `.tar.gz`, told apart by its bytes."""
+"""The model inspector, short of running the model: one `.onnx`, `.zip` or `.tar`, told apart by its bytes."""
 
 import json
 from pathlib import Path
