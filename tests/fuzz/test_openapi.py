@@ -4,6 +4,8 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.browsing import artifacts
 from tests.fuzz.openapi import explore, furnished
 from tests.servers import missing
@@ -15,6 +17,7 @@ SHORT = (
 )
 
 
+@pytest.mark.timeout(600)
 def test_every_operation_answers_as_the_document_says(tmp_path: Path) -> None:
     if find_spec("schemathesis") is None:
         missing("schemathesis")
