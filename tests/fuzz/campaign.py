@@ -18,6 +18,7 @@ _HANG_SECONDS = 20
 _MEMORY_MB = 2048
 _LONGEST_INPUT = 65536
 _LAST_LINES = 60
+_NOISE = ("#", "INFO: Instrumenting")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def fuzz(target: str, corpus: Path, findings: Path, options: Sequence[str]) -> O
         _last(r"\bcov: (\d+)", said),
         _last(r"\bft: (\d+)", said),
         tuple(sorted(set(findings.iterdir()) - before)),
-        "\n".join(line for line in said.splitlines() if not line.startswith("#"))[-_LAST_LINES * 100 :],
+        "\n".join(line for line in said.splitlines() if not line.startswith(_NOISE))[-_LAST_LINES * 100 :],
     )
 
 
