@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # `make test EXTRAS=test,qat` tests training too, which takes torch.
 EXTRAS := test
 
-.PHONY: demo test lint bench bench-methods bench-serving bench-loading soak protocol vendor screenshots clean
+.PHONY: demo test lint bench bench-methods bench-serving bench-loading fuzz soak protocol vendor screenshots clean
 
 demo: $(VENV)/installed
 	$(BIN)/octet demo $(ARGS)
@@ -40,6 +40,11 @@ soak: $(VENV)/installed-test
 # What loading, unloading and ten minutes of requests do to the gateway.
 bench-loading: $(VENV)/installed-test
 	$(BIN)/python bench/loading.py $(ARGS)
+
+# SECONDS of each target, or of those that ARGS names; what is found is kept under .fuzz. The tests have a short one.
+SECONDS := 600
+fuzz: $(VENV)/installed-fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 # After a change of the .proto file: what is served is read from what this makes of it.
 PROTOCOL := app/inference/grpc
@@ -76,5 +81,9 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@
 
+$(VENV)/installed-fuzz: $(VENV)/installed-test
+	$(PIP) install --quiet --editable '.[fuzz]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .octet build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .octet .fuzz build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

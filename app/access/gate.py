@@ -64,7 +64,7 @@ class Gate:
             _check_rate(known)
             return Admission(known.caller)
         need = needs.need_of(method, path)
-        if need is not None and self._is_open(need):
+        if self._is_open(need) if need is not None else needs.is_open_path(path):
             # Signing in over another origin would be a trick, too.
             self._check_from(method, shown)
             return Admission(ANYONE)

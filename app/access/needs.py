@@ -168,6 +168,12 @@ def need_of(method: str, path: str) -> Need | None:
     return None
 
 
+def is_open_path(path: str) -> bool:
+    """Whether all that is called at `path` is open: then anybody may be told what is not offered there."""
+    found = _found(_TREE, path.split("/"))
+    return found is not None and all(scope is OPEN for (_, each), scope in _TABLE.items() if each == found[0])
+
+
 _TABLE: dict[tuple[str, str], Scope | None] = {(method, path): scope for method, path, scope in rows()}
 _LEAF = ""
 

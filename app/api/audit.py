@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
+from app.api.bodies import Moment
 from app.api.services import Provided
 from app.registry import audit
 from app.registry.tables import AuditEntry
@@ -46,7 +47,7 @@ def index(
     by: Annotated[str | None, Query(max_length=63, description="A name, or a key's id.")] = None,
     noun: Annotated[str | None, Query(max_length=32, description="`model`, `variant`, `job`, `key`, …")] = None,
     name: Annotated[str | None, Query(max_length=255, description="What the name begins with.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Only entries from then on.")] = None,
+    since: Annotated[Moment | None, Query(description="Only entries from then on.")] = None,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only entries before that one.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Entries of one page.")] = 100,
 ) -> list[AuditView]:

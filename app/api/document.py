@@ -56,7 +56,18 @@ _UNREACHABLE = {
 }
 #: What the framework says of its own 422, whose form no answer here has.
 _FRAMEWORKS_OWN = "Validation Error"
-_CONSTRAINTS = {"enum", "pattern", "minimum", "maximum", "minLength", "maxLength"}
+_CONSTRAINTS = {"$ref", "enum", "format", "pattern", "minimum", "maximum", "minLength", "maxLength"}
+_STREAM = "text/event-stream"
+#: One event of a stream, in the words of OpenAPI 3.2, which the framework uses for its own streams, too.
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "What `Last-Event-ID` goes on after."},
+        "event": {"type": "string", "description": "What kind it is of."},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["id", "event", "data"],
+}
 
 
 class Problem(BaseModel):
@@ -96,6 +107,7 @@ def _complete(document: Document) -> None:
     for path, operation in _operations(document):
         for parameter in operation.get("parameters", []):
             _prefill(parameter)
+        _describe_stream(operation)
         if not path.startswith(_INFERENCE):
             _describe_errors(operation)
     schemas = document["components"]["schemas"]
@@ -116,6 +128,14 @@ def _prefill(parameter: dict[str, Any]) -> None:
     """Swagger UI fills a field with the parameter's example, and only shows its schema's."""
     if parameter["required"] and "examples" in parameter["schema"]:
         parameter["example"] = parameter["schema"]["examples"][0]
+
+
+def _describe_stream(operation: dict[str, Any]) -> None:
+    """The framework says of a stream that it is one string."""
+    stream = operation["responses"].get("200", {}).get("content", {}).get(_STREAM)
+    if stream is not None:
+        stream.pop("schema", None)
+        stream["itemSchema"] = _EVENT
 
 
 def _describe_errors(operation: dict[str, Any]) -> None:

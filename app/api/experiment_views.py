@@ -5,17 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.bodies import Strict
 from app.experiments.definition import split_of
 from app.registry.tables import Experiment, ExperimentEvent
 
 _WHERE = r"^(header:[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}|param:.{1,100}|api_key)$"
 _METRIC = Field(description="`error_rate`, `latency_p95` (any of p1 to p99), `disagreement` or `outcome:NAME`.")
-
-
-class Strict(BaseModel):
-    """A request, in which what is not known is refused, and numbers are numbers."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class UnitRequest(Strict):

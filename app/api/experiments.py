@@ -190,7 +190,7 @@ def timeline(model: ModelName, experiment_id: ExperimentId, services: Provided) 
     responses={
         200: {
             "description": "One event a change, as in the timeline.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}},
+            "content": {"text/event-stream": {"example": _EVENT}},
         },
         404: _NOT_FOUND,
         422: {"description": "`Last-Event-ID` is not the id of an event."},

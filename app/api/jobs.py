@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 import anyio
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.openapi.models import Example
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from app.api.bodies import Strict
 from app.api.parameters import IdempotencyKey, JobId, LastEventId
 from app.api.services import Provided, Services
 from app.engines import TensorSpec
@@ -37,10 +38,8 @@ _EVENT = (
 _NO_JOB = {"description": "There is no such job."}
 
 
-class JobRequest(BaseModel):
+class JobRequest(Strict):
     """What to make. Options left out take the method's defaults."""
-
-    model_config = ConfigDict(extra="forbid")
 
     model: str
     method: str = Field(description=" · ".join(f"`{row.name}`: {row.summary}" for row in methods.OFFERED.values()))
@@ -275,7 +274,7 @@ def cancel(job_id: JobId, services: Provided) -> JobView:
     responses={
         200: {
             "description": "One event a change: its data is the job's state in JSON.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENT}},
+            "content": {"text/event-stream": {"example": _EVENT}},
         },
         404: _NO_JOB,
         422: {"description": "`Last-Event-ID` is not the id of an event."},

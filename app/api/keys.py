@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Literal
 
 from fastapi import APIRouter, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.bodies import Moment, Strict
 from app.api.parameters import KeyId
 from app.api.services import Provided
 from app.caller import Scope
@@ -17,18 +18,19 @@ from app.registry.tables import ApiKey
 routes = APIRouter(prefix="/keys", tags=["keys"])
 
 
-class KeyRequest(BaseModel):
+class KeyRequest(Strict):
     """What a key is to be; what is left out does not bound it."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"examples": [{"name": "shop", "scope": "infer", "models": "resnet*", "rate": 100}]},
     )
 
     name: str = Field(min_length=1, max_length=63, description="Whose it is: for the audit log, and for people.")
-    scope: Scope = Field(description="Each may do what those before it may: `infer`, `read`, `write`, `admin`.")
+    scope: Scope = Field(
+        strict=False, description="Each may do what those before it may: `infer`, `read`, `write`, `admin`."
+    )
     models: str | None = Field(default=None, max_length=255, description="Of which models, as a shell's pattern.")
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
     rate: float | None = Field(default=None, gt=0, le=1e6, description="Requests a second, in each gateway process.")
     burst: int | None = Field(default=None, ge=1, le=1_000_000, description="At once. Default: those of one second.")
     upload_quota_bytes: int | None = Field(default=None, ge=0, le=2**62, description="Bytes a day, in UTC.")

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from app.api.bodies import Strict
 from app.api.jobs import JobView, submit
 from app.api.parameters import DeletedModel, ModelName, RevisionNumber
 from app.api.services import Provided
@@ -70,10 +71,10 @@ class ModelView(BaseModel):
         )
 
 
-class DefaultRequest(BaseModel):
+class DefaultRequest(Strict):
     """A variant's label, or its integer version; `override` lets a rejected one serve."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"variant": "int8"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"variant": "int8"}]})
 
     variant: str = Field(description="Label or version.")
     override: bool = Field(default=False, description="Even if it was rejected: it serves from now on.")

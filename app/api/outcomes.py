@@ -1,12 +1,12 @@
 """`/api/v1/outcomes`"""
 
 from collections import defaultdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
-from app.api.experiment_views import Strict
+from app.api.bodies import Strict
 from app.api.services import Provided
 from app.errors import Conflict, Invalid
 from app.registry import Session, experiments, records
@@ -14,6 +14,13 @@ from app.registry.database import NOTHING
 from app.registry.records import LABEL, NewOutcome
 
 routes = APIRouter(prefix="/outcomes", tags=["experiments"])
+
+
+def _counted(value: Any) -> Any:
+    return float(value) if isinstance(value, bool) else value
+
+
+_Value = Annotated[float, BeforeValidator(_counted), WithJsonSchema({"type": ["number", "boolean"]})]
 
 
 class OutcomeReport(Strict):
@@ -24,7 +31,9 @@ class OutcomeReport(Strict):
         examples=["clicked"],
         description=f"A name, or `{LABEL}`: the number of the class that is the right answer to a request.",
     )
-    value: float = Field(description="1 or 0 for what happened or not, or any number, of which means are compared.")
+    value: _Value = Field(
+        description="1 or true for what happened and 0 or false for what did not, or any number: means are compared."
+    )
     request_id: str | None = Field(default=None, min_length=1, max_length=10_000)
     unit: str | None = Field(default=None, min_length=1, max_length=200)
     experiment: str | None = Field(

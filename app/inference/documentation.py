@@ -1,7 +1,7 @@
 """What `/openapi.json` says about routes whose bodies no framework reads."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.inference import example
@@ -104,6 +104,11 @@ def _header(name: str, schema: Schema, meaning: str) -> dict[str, Any]:
 def _object(schema: Schema, of_what: str, sample: Mapping[str, Any]) -> dict[str, Any]:
     content = {"application/json": {"schema": schema, "example": dict(sample)}}
     return {"required": False, "description": of_what, "content": content}
+
+
+def of_version(operation: Operation) -> Operation:
+    """The same where the path names a version: `model@variant` names one, too, and only one can be meant."""
+    return replace(operation, errors=tuple(sorted({*operation.errors, "400"})))
 
 
 INFER = Operation(

@@ -60,7 +60,8 @@ def _add_model_routes(routes: APIRouter, server: Endpoints) -> None:
             ("/config", server.model_config, "model_config", documentation.MODEL_CONFIG),
             ("/stats", server.model_statistics, "model_statistics", documentation.MODEL_STATISTICS),
         ):
-            _add(routes, prefix + part, "GET", endpoint, name + ending, operation)
+            described = documentation.of_version(operation) if ending else operation
+            _add(routes, prefix + part, "GET", endpoint, name + ending, described)
 
 
 def _add_server_routes(routes: APIRouter, server: Endpoints) -> None:

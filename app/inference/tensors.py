@@ -187,6 +187,9 @@ def classification(array: Array, k: int, class_names: Sequence[str] | None) -> A
 
     `array` holds numbers. Of equal values the first comes first; NaN comes last.
     """
+    if not array.size:
+        # A shape such as [2**40, 0] takes no bytes, and would take for ever row by row.
+        return np.empty((*array.shape[:-1], min(k, array.shape[-1])), dtype=np.object_)
     rows = array.reshape(math.prod(array.shape[:-1]), array.shape[-1]) if array.ndim else array.reshape(1, 1)
     k = min(k, rows.shape[-1])
     result = np.empty((len(rows), k), dtype=np.object_)

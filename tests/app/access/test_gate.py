@@ -190,6 +190,15 @@ def test_the_first_key_is_not_made_over_http(client: TestClient) -> None:
     assert "octet keys create" in answer.json()["detail"]
 
 
+def test_what_an_open_path_does_not_offer_is_told_without_a_key(keyed: Keyed) -> None:
+    keyed.make("read")
+    for path in ("/v2/health/live", "/openapi.json"):
+        refused = keyed.send("DELETE", path)
+        assert refused.status_code == 405
+        assert refused.headers["Allow"].startswith("GET")
+    assert keyed.send("DELETE", "/api/v1/audit").status_code == 401
+
+
 def test_metrics_need_a_key_unless_the_setting_says_otherwise(keyed: Keyed, tmp_path: Path) -> None:
     keyed.make("admin")
     assert keyed.send("GET", "/metrics").status_code == 401

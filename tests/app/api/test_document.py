@@ -165,7 +165,18 @@ def test_calls_that_stream_say_so(operations: list[Operation]) -> None:
     streams = [each for each in operations if each.path.endswith("/events")]
     assert len(streams) >= 2
     for each in streams:
-        assert list(each.says["responses"]["200"]["content"]) == ["text/event-stream"]
+        content = each.says["responses"]["200"]["content"]
+        assert list(content) == ["text/event-stream"]
+        assert set(content["text/event-stream"]["itemSchema"]["required"]) == {"id", "event", "data"}
+        # That would be said of each event, by those who know streams.
+        assert "schema" not in content["text/event-stream"]
+
+
+def test_each_call_with_a_choice_says_that_it_may_be_wrong(operations: list[Operation]) -> None:
+    by_name = {each.says["operationId"]: each for each in operations}
+    assert "422" in errors_of(by_name["get_report"])
+    for name in ("model_metadata", "model_ready", "model_config", "model_statistics"):
+        assert "400" in errors_of(by_name[f"{name}_version"])
 
 
 def test_examples_that_delete_are_of_nothing_that_the_demo_brings(operations: list[Operation]) -> None:

@@ -176,6 +176,11 @@ def test_nothing_can_be_classified_too() -> None:
     assert tensors.classification(np.array(2.5, np.float32), 2, None).tolist() == [b"2.500000:0"]
 
 
+def test_rows_of_nothing_take_no_time_to_rank() -> None:
+    rows = np.empty((tensors.MAX_ELEMENTS, 0), np.float32)
+    assert tensors.classification(rows, 2, None).shape == (tensors.MAX_ELEMENTS, 0)
+
+
 def test_classification_ranks_with_labels() -> None:
     top = tensors.classification(np.array([[0.1, 0.7, 0.2]], dtype=np.float32), 2, ["cat", "dog", "eel"])
     assert top.tolist() == [[b"0.700000:1:dog", b"0.200000:2:eel"]]
