@@ -339,7 +339,7 @@ def _keep_statistics(session: Session, folder: Path, outcome: Outcome) -> None:
 
 
 def _to_be_kept(folder: Path, outcome: Outcome) -> tuple[NewArtifact | None, dict[str, Path]]:
-    """The artifact of the outcome, and its files by their digests, which are on disk then; both none where it has none."""
+    """The artifact of the outcome, and its files by their digests, which are on disk then; none where it has none."""
     if outcome.artifact is None:
         return None, {}
     paths = [folder / name for name in (outcome.artifact, outcome.data) if name is not None]
