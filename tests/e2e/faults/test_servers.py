@@ -13,8 +13,10 @@ from tests.e2e.faults.whole import assert_whole
 from tests.e2e.service import Service, eventually
 
 X = [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16}]
-#: Longer than the lease of a job in these tests, and than most clients wait.
-AWAY_SECONDS = 30
+#: Longer than a client waits, and than the broker's own clients try.
+BROKER_AWAY_SECONDS = 30
+#: Longer than the lease of a job in these tests.
+DATABASE_AWAY_SECONDS = 8
 
 
 def at_work(service: Service, model_bytes: bytes, dataset_bytes: bytes) -> str:
@@ -74,7 +76,7 @@ def test_while_the_database_is_away_models_are_served_and_all_else_is_told_to_co
     service = stack.service
     job_id, before = at_work(service, model_bytes, dataset_bytes), pids(service)
     stack.database.stop()
-    until = time.monotonic() + AWAY_SECONDS
+    until = time.monotonic() + DATABASE_AWAY_SECONDS
     seen: set[tuple[str, int]] = set()
     while time.monotonic() < until:
         time.sleep(0.2)
@@ -111,7 +113,7 @@ def broken_off(stack: Stack) -> None:
 
 def away(stack: Stack) -> None:
     stack.broker.stop()
-    time.sleep(AWAY_SECONDS)
+    time.sleep(BROKER_AWAY_SECONDS)
     stack.broker.start()
 
 
