@@ -36,7 +36,8 @@ def test_a_service_that_is_well_has_no_problem(settings: Settings, upload: Calla
     findings = found(settings)
     assert {finding.what: finding for finding in findings.values() if finding.state is State.problem} == {}
     assert set(findings) == {
-        "versions", "cpu", "confinement", "open files", "disk", "broker", "registry", "blobs", "clock", "workers", "jobs",
+        "versions", "cpu", "confinement", "open files", "disk", "broker", "registry", "blobs", "clock",
+        "workers", "jobs",
     }  # fmt: skip
     assert findings["blobs"].told == "1"
     assert findings["workers"].told == "1 alive, 1 of 2 slots at work"
