@@ -1,10 +1,13 @@
 """Compare `int8` with the original on live traffic: users ask, some of their answers are reported as right, and the
 experiment says what it found.
 
+A service that has keys takes one of scope write: OCTET_API_KEY names it, as it does for `octet`.
+
 Needs a running Octet with the example model (`make demo`), NumPy, and `pip install 'tritonclient[http]' httpx`.
 """
 
 import argparse
+import os
 import random
 import time
 from pathlib import Path
@@ -25,7 +28,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1000)
     wanted = parser.parse_args()
 
-    with httpx.Client(base_url=f"http://{wanted.url}", timeout=60) as http:
+    with httpx.Client(base_url=f"http://{wanted.url}", timeout=60, headers=key()) as http:
         experiment = started(http, wanted.model, wanted.variant)
         try:
             ask(http, wanted)
@@ -33,6 +36,12 @@ def main() -> None:
             show(http.get(experiment).raise_for_status().json()["results"])
         finally:
             http.post(f"{experiment}/stop", json={"reason": "the example ended"})
+
+
+def key() -> dict[str, str]:
+    """The header that shows the key, if there is one."""
+    given = os.environ.get("OCTET_API_KEY")
+    return {"X-API-Key": given} if given else {}
 
 
 def started(http: httpx.Client, model: str, variant: str) -> str:
@@ -62,7 +71,9 @@ def ask(http: httpx.Client, wanted: argparse.Namespace) -> None:
             tensor = triton.InferInput("input", [1, *images[index].shape], "FP32")
             tensor.set_data_from_numpy(images[index][np.newaxis])
             user = {"unit_id": f"user-{users.randrange(wanted.users)}"}
-            answer = client.infer(wanted.model, [tensor], parameters=user, headers={"X-Request-Id": request_id})
+            answer = client.infer(
+                wanted.model, [tensor], parameters=user, headers={"X-Request-Id": request_id, **key()}
+            )
             right = int(answer.as_numpy("logits")[0].argmax()) == labels[index]
             outcomes.append({"request_id": request_id, "metric": "right", "value": float(right)})
             # Of requests that both have answered, the label says who of the two was right.

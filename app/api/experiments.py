@@ -29,6 +29,7 @@ from app.api.parameters import ExperimentId, IdempotencyKey, LastEventId, ModelN
 from app.api.services import Provided, Services
 from app.errors import Invalid, PreconditionRequired
 from app.experiments.definition import guardrails_of, samples_of, split_of
+from app.experiments.guardrails import check_outcome_name
 from app.registry import Session, experiments, models, variants
 from app.registry.experiments import Key, NewExperiment
 from app.registry.tables import Experiment, ExperimentEvent, Json
@@ -84,6 +85,8 @@ def create(
         if experiment is None:
             experiment = experiments.create(session, of, new, key=key)
             _check_values(experiment)
+            for guardrail in guardrails_of(experiment):
+                check_outcome_name(guardrail)
         view = ExperimentView.of(experiment, kept=not wanted.dry_run)
         etag = _etag(experiment)
         if wanted.dry_run:

@@ -1,6 +1,7 @@
 """`/api/v1/outcomes`"""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
@@ -11,7 +12,7 @@ from app.api.services import Provided
 from app.errors import Conflict, Invalid
 from app.registry import Session, experiments, records
 from app.registry.database import NOTHING
-from app.registry.records import LABEL, NewOutcome
+from app.registry.records import LABEL, OUTCOME_NAME, NewOutcome
 
 routes = APIRouter(prefix="/outcomes", tags=["experiments"])
 
@@ -27,7 +28,7 @@ class OutcomeReport(Strict):
     """What came of a request, or of a unit: one of the two is named."""
 
     metric: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$",
+        pattern=f"^{OUTCOME_NAME}$",
         examples=["clicked"],
         description=f"A name, or `{LABEL}`: the number of the class that is the right answer to a request.",
     )
@@ -102,6 +103,7 @@ def _by_experiment(session: Session, reports: list[OutcomeReport]) -> dict[str, 
     just_live = experiments.just_live_ids(session)
     known: set[str] = set()
     sorted_out: dict[str, list[NewOutcome]] = defaultdict(list)
+    classes = experiments.classes_of(session) if any(each.metric == LABEL for each in reports) else {}
     for number, each in enumerate(reports):
         if each.experiment is not None and each.experiment not in known:
             known.add(_open(session, each.experiment, number))
@@ -114,9 +116,23 @@ def _by_experiment(session: Session, reports: list[OutcomeReport]) -> dict[str, 
                 f"no experiment is running that outcome {number} could be about: name one by `experiment`",
                 field=f"{number}.experiment",
             )
+        if each.metric == LABEL:
+            about = _with_class(number, each, about, classes)
         for experiment_id in about:
             sorted_out[experiment_id].append(NewOutcome(each.metric, each.value, each.request_id, each.unit))
     return sorted_out
+
+
+def _with_class(number: int, label: OutcomeReport, about: list[str], classes: Mapping[str, int]) -> list[str]:
+    """Those experiments whose model has the class, as far as their `classes` are known."""
+    fitting = [each for each in about if each not in classes or label.value < classes[each]]
+    if not fitting:
+        most = max(classes[each] for each in about)
+        raise Invalid(
+            f"the label of outcome {number} is {label.value:g}; the model has {most} classes, 0 to {most - 1}",
+            field=f"{number}.value",
+        )
+    return fitting
 
 
 def _open(session: Session, experiment_id: str, number: int) -> str:

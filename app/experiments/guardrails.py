@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from app.errors import Invalid
-from app.registry.records import LABEL
+from app.registry.records import LABEL, OUTCOME_NAME
 
 _LATENCY = re.compile(r"latency_p([1-9][0-9]?)")
 _OUTCOME = re.compile(r"outcome:.+")
@@ -78,6 +78,16 @@ class Guardrail:
         """The quantile of latency that it is about, if it is about one."""
         latency = _LATENCY.fullmatch(self.metric)
         return int(latency[1]) / 100 if latency else None
+
+
+def check_outcome_name(guardrail: Guardrail) -> None:
+    """Raises `Invalid` where it is about an outcome that nobody could report: not one of those kept from earlier."""
+    if guardrail.outcome is not None and not re.fullmatch(OUTCOME_NAME, guardrail.outcome):
+        raise Invalid(
+            f"no outcome can be called '{guardrail.outcome[:80]}': a name has up to 63 letters, digits and . _ : -, and"
+            " begins with a letter or digit",
+            field="guardrails",
+        )
 
 
 def _limit_of(metric: str) -> str:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import TypeAdapter
+from typing import Any, TypeVar
 
 from app.engines.engine import TensorSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class CheckedModel:
     def from_json(cls, value: Mapping[str, Any], folder: Path) -> "CheckedModel":
         """The inverse of `as_json`; raises `ValueError` for a wrong type, or a file that `folder` does not hold."""
         files = {name: _file_of(folder, value[name]) for name in ("path", "data_path") if value[name] is not None}
-        return TypeAdapter(cls).validate_python({**value, **files})
+        return _validated(cls, {**value, **files})
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,14 @@ class CheckedDataset:
     @classmethod
     def from_json(cls, value: Mapping[str, Any], folder: Path) -> "CheckedDataset":
         """The inverse of `as_json`; raises `ValueError` for a wrong type, or a file that `folder` does not hold."""
-        return TypeAdapter(cls).validate_python({**value, "path": _file_of(folder, value["path"])})
+        return _validated(cls, {**value, "path": _file_of(folder, value["path"])})
+
+
+def _validated(kind: type[T], value: Mapping[str, Any]) -> T:
+    # Imported here, since the process that checks an upload only writes these, and would start later for it.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_python(value)
 
 
 def _file_of(folder: Path, name: str) -> Path:

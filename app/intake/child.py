@@ -59,11 +59,13 @@ def _inspect(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     source, filename = Path(request["source"]), request["filename"]
     limits = Limits(request["seconds"], request["unpacked_bytes"])
     if request["kind"] == "model":
-        from app.engines import DEFAULT_ENGINE, ENGINES
-        from app.engines.warming import warm_up
         from app.intake.onnx_model import check_model
 
         checked = check_model(source, filename, folder, limits)
+        # Past the check: most of what is refused needs no engine.
+        from app.engines import DEFAULT_ENGINE, ENGINES
+        from app.engines.warming import warm_up
+
         # What is valid ONNX may still be beyond the engine, or break it: better here than at the first inference.
         warm_up(ENGINES[DEFAULT_ENGINE].load(checked.path, intra_op_threads=1))
         return checked.as_json()

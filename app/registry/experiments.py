@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, joinedload
 from app.caller import CALLER
 from app.errors import Conflict, Invalid, PreconditionFailed, UnknownExperiment
 from app.registry import audit, live, models, names, variants
-from app.registry.tables import Experiment, ExperimentEvent, Json, Model, Variant, now
+from app.registry.tables import Experiment, ExperimentEvent, Json, Model, Revision, Variant, now
 
 FINAL = ("stopped", "rolled_back", "promoted")
 
@@ -180,6 +180,16 @@ def _ids(session: Session, condition: ColumnElement[bool]) -> list[str]:
     query = select(Experiment.id, Model.name).join(Model, Model.id == Experiment.model_id).where(condition)
     caller = CALLER.get()
     return [experiment_id for experiment_id, model in session.execute(query) if caller.may_use(model)]
+
+
+def classes_of(session: Session) -> dict[str, int]:
+    """How many classes the models of experiments have that are not closed, where the names of these are known."""
+    query = (
+        select(Experiment.id, Revision.class_names)
+        .join(Revision, Revision.id == Experiment.revision_id)
+        .where(Experiment.closed_at.is_(None))
+    )
+    return {experiment_id: len(names) for experiment_id, names in session.execute(query) if names}
 
 
 def unfinished(session: Session) -> list[Experiment]:

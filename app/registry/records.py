@@ -17,6 +17,9 @@ from app.registry.tables import Experiment, ExperimentCounts, Exposure, Json, Mo
 #: The metric of right answers: its values are numbers of classes, and no mean is taken of them.
 LABEL = "label"
 
+#: What an outcome may be called: a pattern of the whole name.
+OUTCOME_NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}"
+
 _LONGEST_REFERENCE = 200
 OF_REQUEST, OF_UNIT = "request:", "unit:"
 

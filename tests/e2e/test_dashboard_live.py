@@ -274,6 +274,42 @@ def test_a_change_of_what_was_changed_meanwhile_is_refused_in_words(window: Wind
     expect(page.get_by_role("alert").filter(has_text="was changed meanwhile")).to_be_visible()
 
 
+def test_what_was_typed_into_a_change_outlives_what_happens_meanwhile(window: Window, model: Service) -> None:
+    arms = [{"variant": "original", "weight": 50, "control": True}, {"variant": "fp16", "weight": 50}]
+    url = "/api/v1/models/model/experiments"
+    made = model.http.post(url, json={"name": "draft", "arms": arms}).json()
+    page = window.open(f"/experiments/{made['id']}")
+    weight, coverage = page.get_by_label("Weight of fp16"), page.get_by_label("Coverage, in %")
+    weight.fill("10")
+
+    # Another starts it, and changes what was not typed: the page takes over all but the field.
+    assert model.http.post(f"{url}/{made['id']}/start").status_code == 200
+    expect(page.get_by_role("button", name="Pause")).to_be_visible(timeout=WAIT_MS)
+    assert _patched(model, made["id"], coverage=0.8) == 200
+    expect(coverage).to_have_value("80", timeout=WAIT_MS)
+    expect(weight).to_have_value("10")
+    expect(weight).to_be_focused()
+    page.get_by_role("button", name="Change", exact=True).click()
+    expect(page.get_by_text("weight of fp16 from 50 to 10")).to_be_visible(timeout=WAIT_MS)
+    changed = model.http.get(f"{url}/{made['id']}").json()
+    assert (changed["coverage"], changed["arms"][1]["weight"]) == (0.8, 10)
+
+    # Once sent it is not typed any more; and what another made of the very field is said before it is overwritten.
+    assert _patched(model, made["id"], weights={"fp16": 20}) == 200
+    expect(weight).to_have_value("20", timeout=WAIT_MS)
+    coverage.fill("40")
+    assert _patched(model, made["id"], coverage=0.9) == 200
+    expect(page.get_by_role("alert").filter(has_text="Coverage, in % became 90 meanwhile")).to_be_visible(
+        timeout=WAIT_MS
+    )
+    expect(coverage).to_have_value("40")
+
+
+def _patched(service: Service, experiment_id: str, **changes: object) -> int:
+    url = f"/api/v1/models/model/experiments/{experiment_id}"
+    return service.http.patch(url, json=changes, headers={"If-Match": "*"}).status_code
+
+
 def test_the_system_shows_what_is_loaded_and_how_busy_it_is(window: Window, model: Service, users: Users) -> None:
     page = window.open("/system")
     expect(page.get_by_text("Nothing is loaded")).to_be_visible()

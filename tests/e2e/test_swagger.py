@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 from tests.e2e.browsing import Window, launched
 from tests.e2e.service import Service, eventually
@@ -23,10 +23,10 @@ NEEDS_A_LARGE_MODEL = "download_variant_data"
 LAST = ("delete_model", "delete_dataset", "delete_variant", "repository_unload", "repository_load")
 
 
-@pytest.fixture
-def demonstrated(tmp_path: Path) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def demonstrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with the model, the dataset and two of the variants that `octet demo` brings."""
-    service = Service(tmp_path / "home")
+    service = Service(tmp_path_factory.mktemp("demonstrated") / "home")
     service.start()
     service.upload_dataset((EXAMPLES / "cifar10_512.npz").read_bytes(), name="cifar10")
     labels = (EXAMPLES / "cifar10_labels.json").read_text()
@@ -49,9 +49,28 @@ class SwaggerUi:
     def operations(self) -> dict[str, Mapping[str, Any]]:
         return {each["operationId"]: each for path in self.document["paths"].values() for each in path.values()}
 
-    def call(self, name: str) -> Locator:
+    def tag(self, name: str) -> str:
         (tag,) = self.operations()[name]["tags"]
+        return str(tag)
+
+    def listed(self) -> set[str]:
+        """The calls that are on the page now."""
+        found: list[str] = self.page.locator(".opblock").evaluate_all("all => all.map(each => each.id)")
+        names = {f"operations-{self.tag(name)}-{name}": name for name in self.operations()}
+        return {names[each] for each in found}
+
+    def call(self, name: str) -> Locator:
+        tag = self.tag(name)
         return self.page.locator(f"#operations-{tag}-{name}")
+
+    def filter(self, words: str) -> None:
+        """List only calls that these words are about: what is listed is drawn anew at each change."""
+        box = self.page.locator(".operation-filter-input")
+        if box.input_value() != words:
+            # From nothing at all, so that what is there next is what was asked for.
+            box.fill("nothing has these words")
+            self.page.locator(".opblock").first.wait_for(state="detached")
+            box.fill(words)
 
     def authorize(self, key: str) -> None:
         self.page.get_by_role("button", name="Authorize").click()
@@ -62,6 +81,7 @@ class SwaggerUi:
 
     def press(self, name: str, *, file: Path | None = None, **ids: str) -> str:
         """Try the call as it stands, but for a file and ids, which nobody can know before; returns what is shown."""
+        self.filter(self.tag(name))
         call = self.call(name)
         call.locator(".opblock-summary-control").click()
         for parameter, value in ids.items():
@@ -70,11 +90,11 @@ class SwaggerUi:
             call.locator('input[type="file"]').set_input_files(file)
         call.get_by_role("button", name="Execute").click()
         answer = call.locator(".live-responses-table tr.response")
-        expect(answer.locator(".response-col_status")).to_contain_text(re.compile(r"\d{3}"), timeout=30_000)
+        # Not `expect`: each time that it finds nothing yet, it describes the whole page.
+        answer.locator(".response-col_status", has_text=re.compile(r"\d{3}")).wait_for(timeout=30_000)
         shown = answer.inner_text()
         assert shown.lstrip().startswith("2"), f"{name}: {shown}"
         self.pressed.add(name)
-        # What is open is drawn anew at each change: the fewer, the sooner.
         call.locator(".opblock-summary-control").click()
         return shown
 
@@ -90,6 +110,8 @@ def test_every_example_works_when_it_is_pressed(demonstrated: Service, tmp_path:
         try:
             window = Window(browser, demonstrated.url, tmp_path)
             ui = SwaggerUi(window.open("/docs"), demonstrated.http.get("/openapi.json").json())
+            ui.page.locator(".opblock").first.wait_for()
+            assert ui.listed() == set(ui.operations())
             ui.authorize(key)
             _press_uploads(ui)
             _press_keys(ui, demonstrated)
@@ -148,5 +170,5 @@ def _press_the_others(ui: SwaggerUi) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/metrics", "/static/vendor/swagger-ui/swagger-ui.css"])
-def test_pages_for_operators_are_there(embedded: Service, path: str) -> None:
-    assert embedded.http.get(path).status_code == 200
+def test_pages_for_operators_are_there(demonstrated: Service, path: str) -> None:
+    assert demonstrated.http.get(path).status_code == 200

@@ -1,5 +1,6 @@
 """What one sends below HTTP clients: a gateway of its own, and sockets."""
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -44,15 +45,22 @@ def connected(service: Service) -> socket.socket:
 
 
 def told(connection: socket.socket) -> bytes:
-    """What is answered until the connection ends, or nothing more comes."""
+    """What is answered until the connection ends, the answer is whole, or nothing more comes."""
     connection.settimeout(10)
     answer = b""
     try:
-        while piece := connection.recv(65536):
+        while not is_whole(answer) and (piece := connection.recv(65536)):
             answer += piece
     except (TimeoutError, ConnectionResetError):
         pass
     return answer
+
+
+def is_whole(answer: bytes) -> bool:
+    """Whether as much has come as its head says: after that, the gateway waits for another request."""
+    lines, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: *(\d+)", lines, re.IGNORECASE)
+    return bool(end) and length is not None and len(body) >= int(length[1])
 
 
 def head(path: str, *headers: str) -> bytes:

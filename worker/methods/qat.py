@@ -265,7 +265,12 @@ class _Qat:
         after, before = (session.validation_loss(model.run, self.options.batch_size) for model in (trained, base))
         consistency = self._consistency(trained.run, learned.student)
         notes: list[str] = []
-        if not after < before:
+        if learned.trained.best == 0:
+            notes.append(
+                "training did not help (no epoch did better on samples held out than the state before the first): this"
+                " is the INT8 that it began with"
+            )
+        elif not after < before:
             notes.append(
                 f"training did not help (loss {after:.4g} on samples held out, {before:.4g} before): this is the INT8"
                 " that it began with"

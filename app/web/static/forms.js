@@ -1,5 +1,6 @@
 import { confirmed } from "./asked.js";
 import { say } from "./said.js";
+import * as typed from "./typed.js";
 
 // Forms that call the API: <form data-api="PUT /api/v1/…" data-then="refresh | reload | /path/{field of the answer}">.
 //
@@ -156,6 +157,7 @@ function follow(form, content) {
   if (then === "reload") return location.reload();
   if (then === "refresh") {
     if (form.hasAttribute("data-reset")) form.reset();
+    else typed.sent(form);
     // Parts of the page that listen to it fetch themselves anew.
     document.body.dispatchEvent(new CustomEvent("changed"));
     form.dispatchEvent(new CustomEvent("answered", { bubbles: true, detail: content }));

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.experiments.counts import Counts
-from app.registry import Database, records, retention
+from app.registry import Database, experiments, records, retention
 from app.registry.records import NewExposure, NewPairedAnswer
 from app.registry.tables import now
 from app.settings import Settings
@@ -108,6 +108,8 @@ RAMP = {"steps": [0.01, 0.05, 0.5], "hold_s": 1, "min_units": 5}
         ({"guardrails": [{"metric": "error_rate", "margin_abs": 0}]}, 422, "guardrails", "more than 0"),
         ({"guardrails": [{"metric": "disagreement", "max": 0.01}]}, 422, "guardrails", "shadow"),
         ({"guardrails": [{"metric": "outcome:label", "margin_abs": 0.1}]}, 422, "guardrails", "no outcome"),
+        ({"guardrails": [{"metric": "outcome:bought twice", "margin_abs": 0.1}]}, 422, "guardrails", "'bought twice'"),
+        ({"guardrails": [{"metric": "outcome:" + "x" * 64, "margin_abs": 0.1}]}, 422, "guardrails", "up to 63"),
         ({"guardrails": [{"metric": "error_rate", "margin_abs": 0.1}] * 2}, 422, "guardrails", "one guardrail"),
         ({"unit": {"from": ["cookie:x"]}}, 422, "unit.from.0", "pattern"),
         ({"unit": {"from": []}}, 422, "unit.from", "at least 1"),
@@ -496,6 +498,21 @@ def test_a_label_is_no_outcome_that_has_a_mean(client: TestClient, database: Dat
     verdict = results["arms"][1]["verdict"]
     assert verdict["right_answers"] == right["change"]
     assert "alone right on 1, alone wrong on 1 of 2 labelled" in verdict["sentence"]
+
+
+@pytest.mark.parametrize("about", [{}, {"experiment": True}])
+def test_a_label_beyond_the_classes_of_the_model_is_refused(
+    client: TestClient, database: Database, kept: Kept, started: str, about: dict[str, bool]
+) -> None:
+    named = {"experiment": _id(started)} if about else {}
+    with database.writing() as session:
+        experiments.find(session, _id(started)).revision.class_names = ["cat", "dog", "eel", "fox"]
+    before = kept.now()
+    answer = client.post("/api/v1/outcomes", json=[LABEL | named | {"value": 3}, LABEL | named | {"value": 4}])
+    assert (answer.status_code, answer.json()["field"]) == (422, "1.value")
+    assert "4 classes, 0 to 3" in answer.json()["detail"]
+    assert kept.now() == before
+    assert client.post("/api/v1/outcomes", json=[LABEL | named | {"value": 3}]).json()["new"] == 1
 
 
 def test_a_closed_experiment_takes_no_outcomes(client: TestClient, database: Database, started: str) -> None:

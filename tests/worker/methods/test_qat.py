@@ -53,6 +53,17 @@ def test_it_is_never_worse_than_the_int8_it_began_with_and_says_when_that_is_it(
     assert any("training did not help" in note for note in made.notes)
 
 
+def test_what_no_epoch_made_better_is_not_kept(tmp_path: Path) -> None:
+    source = models.write(models.classifier(), tmp_path)
+    plain = models.make("int8", source, {"x": _X}, calibrate=64, **{key: _COARSE[key] for key in list(_COARSE)[:3]})
+    expected = plain.artifact.read_bytes()
+    made = models.make("qat", source, {"x": _X}, calibrate=64, epochs=1, **(_COARSE | {"learning_rate": 1.0}))
+    assert made.sections["training"]["best_epoch"] == 0
+    assert not made.sections["training"]["kept"]
+    assert any("training did not help" in note for note in made.notes)
+    assert made.artifact.read_bytes() == expected
+
+
 def test_embeddings_of_tokens_train_towards_the_original_without_labels(tmp_path: Path) -> None:
     source = models.write(models.token_encoder(), tmp_path)
     arrays = models.token_arrays(160)
