@@ -7,8 +7,9 @@ counted in its last second, and nothing is ever counted twice.
 import os
 import socket
 import threading
+import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -23,6 +24,8 @@ _EVERY_S = 0.5
 #: Exposures of one experiment that wait while the registry does not answer, and answers in pairs; of more, the oldest
 #: are dropped.
 _MOST_ROWS = 200_000
+#: An experiment that nobody was counted in for so long is read from the registry again should somebody be.
+_REMEMBERED_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,17 @@ class _Rows:
 class Recorder:
     """May be called from any thread; a call takes a few microseconds. A thread of its own writes."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._process = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"[:255]
         self._lock = threading.Lock()
         self._fresh: dict[str, Counts] = {}
         # Who answered which request, and what: that by which an outcome or a label that names it is counted.
         self._rows: dict[str, _Rows] = {}
-        # All that this process has counted: touched by whoever writes alone.
+        # All that this process has counted of experiments that go on: touched by whoever writes alone.
         self._total: dict[str, Counts] = {}
+        self._counted_at: dict[str, float] = {}
+        self._clock = clock
         self._writing = threading.Lock()
         self._periodic = Periodic("recorder", _EVERY_S, self.flush)
 
@@ -113,21 +118,47 @@ class Recorder:
                 rows, self._rows = self._rows, {}
             if not fresh:
                 return
+            try:
+                self._recall(fresh)
+            except BaseException:
+                self._put_back(fresh, rows)
+                raise
             for experiment, counts in fresh.items():
-                if experiment in self._total:
-                    self._total[experiment].merge(counts)
-                else:
-                    self._total[experiment] = counts
+                self._total[experiment].merge(counts)
             try:
                 self._write(fresh, rows)
             except BaseException:
-                with self._lock:
-                    for experiment, counts in fresh.items():
-                        earlier, later = (each.get(experiment, _Rows()) for each in (rows, self._rows))
-                        self._rows[experiment] = earlier.then(later)
-                        # An empty one says that there is something to write.
-                        self._fresh.setdefault(experiment, Counts(counts.arms))
+                # Empty ones say that there is something to write.
+                self._put_back({experiment: Counts(counts.arms) for experiment, counts in fresh.items()}, rows)
                 raise
+            self._forget_others(fresh)
+
+    def _recall(self, fresh: Mapping[str, Counts]) -> None:
+        """Have the totals of these experiments in memory, which may have been forgotten."""
+        missing = [experiment for experiment in fresh if experiment not in self._total]
+        if not missing:
+            return
+        with self._database.reading() as session:
+            for experiment in missing:
+                kept = records.kept_counts(session, experiment, self._process)
+                self._total[experiment] = Counts.from_json(kept) if kept else Counts(fresh[experiment].arms)
+
+    def _put_back(self, fresh: Mapping[str, Counts], rows: Mapping[str, _Rows]) -> None:
+        with self._lock:
+            for experiment, counts in fresh.items():
+                later = self._fresh.get(experiment)
+                if later is not None:
+                    counts.merge(later)
+                self._fresh[experiment] = counts
+                before, after = (each.get(experiment, _Rows()) for each in (rows, self._rows))
+                self._rows[experiment] = before.then(after)
+
+    def _forget_others(self, counted: Iterable[str]) -> None:
+        """Of an experiment that has long ended nothing stays in memory."""
+        at = self._clock()
+        self._counted_at |= dict.fromkeys(counted, at)
+        for experiment in [each for each, last in self._counted_at.items() if at - last > _REMEMBERED_S]:
+            del self._counted_at[experiment], self._total[experiment]
 
     def _write(self, changed: Iterable[str], rows: Mapping[str, _Rows]) -> None:
         counts = {experiment: self._total[experiment].to_json() for experiment in changed}

@@ -1,5 +1,6 @@
 """Which variant a name means, remembered for a moment: inference asks far more often than the answer changes."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from app.registry import Database, OperationalError
 
 #: A change that another process makes is seen after so long at the latest; one of this process at once.
 SECONDS = 0.5
-_MOST = 10_000
+_MOST = 1000
+
+_Name = tuple[str, str | None]
 
 
 class Recent:
@@ -29,7 +32,8 @@ class Recent:
         self._resolve = resolve
         self._database = database
         self._clock = clock
-        self._known: dict[tuple[str, str | None], _Known] = {}
+        self._known: dict[_Name, _Known] = {}
+        self._keeping = threading.Lock()
 
     def remembered(self, name: str, version: str | None) -> Served | None:
         """The variant, where that is known without asking the registry; never blocks."""
@@ -53,23 +57,31 @@ class Recent:
             # All are read before the registry is: what changes meanwhile makes the answer old from the start.
             commits, failures, until = self._database.commits, self._database.failures, self._clock() + SECONDS
             served, commits = self._asked(name, version, commits)
-            if len(self._known) >= _MOST:
-                self._known.clear()
-            self._known[name, version] = _Known(served, commits, failures, until)
+            self._keep((name, version), _Known(served, commits, failures, until))
         return served
+
+    def _keep(self, name: "_Name", known: "_Known") -> None:
+        with self._keeping:
+            # Those asked for longest ago are first, and go first.
+            self._known.pop(name, None)
+            self._known[name] = known
+            if len(self._known) > _MOST:
+                del self._known[next(iter(self._known))]
 
     def _asked(self, name: str, version: str | None, commits: int) -> tuple[Served, int]:
         """With the number of commits at which it was so."""
         try:
             return self._resolve(name, version), commits
         except OperationalError:
-            last = self._known.get((name, version))
+            with self._keeping:
+                last = self._known.get((name, version))
             if last is None or self._is_changed(last):
                 raise
             return last.served, last.commits
         except OctetError:
             # It is deleted, say: not even without the registry does it hold any more.
-            self._known.pop((name, version), None)
+            with self._keeping:
+                self._known.pop((name, version), None)
             raise
 
 

@@ -6,7 +6,7 @@ import pytest
 from app.experiments.assignment import Place
 from app.experiments.counts import Counts
 from app.experiments.recorder import Pair, Recorder
-from app.registry import Database, experiments, migrations, models, records
+from app.registry import Database, OperationalError, experiments, migrations, models, records
 from app.registry.records import LabelSum, NewOutcome
 from tests.app.registry.conftest import new_revision
 from tests.app.registry.test_experiments import add_variant, new
@@ -122,3 +122,37 @@ def test_the_thread_writes_by_itself_and_what_is_left_at_the_end(house: House) -
     recorder.answered(house.id, ARMS, place(2), 1000, "r2")
     recorder.stop()
     assert house.total().requests("int8") == 2
+
+
+def test_an_experiment_that_rested_leaves_memory_and_goes_on_where_it_was(house: House) -> None:
+    at = 0.0
+    recorder = Recorder(house.database, clock=lambda: at)
+    recorder.answered(house.id, ARMS, place(1), 1000, "r1")
+    recorder.flush()
+    at += 3600
+    recorder.answered("another", ARMS, place(1), 1000, "r2")
+    recorder.flush()
+    assert house.id not in recorder._total
+    recorder.answered(house.id, ARMS, place(2), 1000, "r3")
+    recorder.flush()
+    total = house.total()
+    assert (total.requests("int8"), total.unit_count("int8")) == (2, 2)
+
+
+def test_what_was_counted_while_the_registry_was_away_is_counted_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("SELECT", {}, OSError("refused"))
+
+    recorder = Recorder(house.database)
+    for number, what in enumerate(("kept_counts", "save_counts")):
+        recorder.answered(house.id, ARMS, place(2 * number), 1000, f"r{2 * number}")
+        with monkeypatch.context() as patched:
+            patched.setattr(records, what, away)
+            with pytest.raises(OperationalError):
+                recorder.flush()
+        recorder.answered(house.id, ARMS, place(2 * number + 1), 1000, f"r{2 * number + 1}")
+        recorder.flush()
+        assert house.total().requests("int8") == 2 * number + 2
+        recorder._total.clear()

@@ -153,3 +153,14 @@ def test_what_was_found_deleted_is_not_answered_when_the_registry_goes_away(regi
     registry.away = True
     with pytest.raises(OperationalError):
         recent.resolve("m", None)
+
+
+def test_no_more_than_so_many_are_remembered(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.inference.recent._MOST", 2)
+    recent = registry.recent()
+    for name in ("a", "b", "a", "c"):
+        registry.now += SECONDS
+        recent.resolve(name, None)
+    registry.now -= SECONDS
+    # The one that was asked for longest ago went.
+    assert [recent.remembered(name, None) is not None for name in ("a", "b", "c")] == [True, False, True]
