@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.fuzz.targets import TARGETS
 
-_KEPT = Path(".fuzz")
+_KEPT = Path(".fuzz").absolute()
 _OPENAPI = "openapi"
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import httpx
 from onnx import ModelProto, TensorProto, helper
 
 from tests import graphs
@@ -58,6 +59,10 @@ class Furnished:
     names: Names
     spares: Names
     ended: Names
+
+    def still_answers(self) -> bool:
+        """Whether the key is good for something still: all answers after it was revoked would be 401, and fine."""
+        return httpx.get(f"{self.url}/api/v1/models", headers={"X-API-Key": self.key}).status_code == 200
 
 
 @contextmanager
@@ -157,11 +162,14 @@ def explored(folder: Path, seconds: int) -> bool:
     """Ask for so long, print what came of it, and return whether that was nothing."""
     with TemporaryDirectory(prefix="octet-fuzz-") as home, furnished(Path(home)) as there:
         done = explore(there, folder, ["--max-time", str(seconds), "--max-examples", "1000", "--continue-on-failure"])
+        lasted = there.still_answers()
     report = folder / "report.txt"
     report.write_text(done.stdout + done.stderr)
     summary = done.stdout.partition("= SUMMARY =")[2].strip("=\n ")
     print(f"{summary or done.stdout + done.stderr}\nall of it: {report}", flush=True)
-    return done.returncode == 0
+    if not lasted:
+        print("the key was lost on the way: what came after it says nothing", flush=True)
+    return done.returncode == 0 and lasted
 
 
 def _configuration(there: Furnished) -> str:

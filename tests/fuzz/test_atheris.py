@@ -13,8 +13,10 @@ from tests.fuzz.targets import TARGETS
 from tests.servers import missing
 
 #: About ten seconds of one core each.
-RUNS = {"inspector": 10_000, "codec": 120_000, "grpc_codec": 100_000, "datasets": 15_000}
+RUNS = {"inspector": 6_000, "codec": 100_000, "grpc_codec": 80_000, "datasets": 2_500}
 SEED = "-seed=1"
+
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(autouse=True)

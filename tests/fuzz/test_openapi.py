@@ -23,6 +23,7 @@ def test_every_operation_answers_as_the_document_says(tmp_path: Path) -> None:
         missing("schemathesis")
     with furnished(tmp_path) as there:
         done = explore(there, artifacts(tmp_path) / "openapi", SHORT)
+        assert there.still_answers()
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
     selected, tested = re.search(r"Selected: (\d+)/\d+\s+Tested: (\d+)", done.stdout).groups()  # type: ignore[union-attr]
     assert selected == tested

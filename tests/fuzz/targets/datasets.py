@@ -5,6 +5,9 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from app.errors import OctetError
+
+# Readers are imported when their kind of file comes: too late to be traced.
+from app.intake import arrays, images, tables  # noqa: F401
 from app.intake.artifacts import Limits
 from app.intake.dataset import ENDINGS, check_dataset
 from app.intake.dataset_file import open_dataset
