@@ -174,3 +174,19 @@ def test_a_browser_signs_in_works_and_signs_out(embedded: Service, model_bytes: 
             assert complaints == []
         finally:
             browser.close()
+
+
+def test_the_example_of_an_experiment_shows_the_key_that_commands_show(embedded: Service) -> None:
+    examples = Path(__file__).parents[2] / "examples"
+    embedded.upload_model((examples / "resnet20.onnx").read_bytes(), name="resnet20")
+    assert embedded.finished(embedded.submit(model="resnet20", method="fp16"))["state"] == "succeeded"
+    key = octet(embedded, "keys", "create", "me", "--scope", "write")
+    _within_a_second(lambda: _status(embedded) == 401)
+    command = [sys.executable, str(examples / "ab.py"), "--variant", "fp16", "--requests", "20", "--users", "5"]
+    command += ["--url", embedded.url.removeprefix("http://")]
+    environment = {"PATH": "/usr/bin:/bin", "OCTET_API_KEY": key}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "% right" in done.stdout
+    asked = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60, check=True)
+    assert "OCTET_API_KEY" in asked.stdout

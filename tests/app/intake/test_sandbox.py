@@ -238,3 +238,12 @@ def test_every_error_a_child_can_raise_arrives_as_itself(room: Room, monkeypatch
         with pytest.raises(kind, match="said there") as raised:
             inspect_model(room.upload(b"x"), "m.onnx", room.folder, room.limits)
         assert (raised.value.detail, raised.value.field) == ("said there", "f")
+
+
+def test_checking_imports_neither_the_engine_nor_what_only_the_gateway_needs() -> None:
+    program = (
+        "import sys, app.intake.child, app.intake.onnx_model, app.intake.dataset;"
+        "print(*sorted({'onnxruntime', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
