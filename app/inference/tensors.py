@@ -182,15 +182,25 @@ def to_bytes(array: Array) -> bytes | memoryview:
     return little.reshape(-1).view(np.uint8).data
 
 
+#: Rows that are ranked for one output.
+MOST_RANKED = 10_000
+
+
 def classification(array: Array, k: int, class_names: Sequence[str] | None) -> Array:
     """The `k` largest values along the last axis as BYTES "value:index[:label]", shape (…, k).
 
-    `array` holds numbers. Of equal values the first comes first; NaN comes last.
+    `array` holds numbers. Of equal values the first comes first; NaN comes last. Raises `Invalid` for more than
+    `MOST_RANKED` rows, whose texts would take seconds in which nobody else is answered.
     """
     if not array.size:
         # A shape such as [2**40, 0] takes no bytes, and would take for ever row by row.
         return np.empty((*array.shape[:-1], min(k, array.shape[-1])), dtype=np.object_)
     rows = array.reshape(math.prod(array.shape[:-1]), array.shape[-1]) if array.ndim else array.reshape(1, 1)
+    if len(rows) > MOST_RANKED:
+        raise Invalid(
+            f"classification of {len(rows)} rows at once: at most {MOST_RANKED} are ranked; ask for the output without"
+            " `classification`, or in several requests"
+        )
     k = min(k, rows.shape[-1])
     result = np.empty((len(rows), k), dtype=np.object_)
     for row_number, row in enumerate(rows):

@@ -184,3 +184,12 @@ def test_rows_of_nothing_take_no_time_to_rank() -> None:
 def test_classification_ranks_with_labels() -> None:
     top = tensors.classification(np.array([[0.1, 0.7, 0.2]], dtype=np.float32), 2, ["cat", "dog", "eel"])
     assert top.tolist() == [[b"0.700000:1:dog", b"0.200000:2:eel"]]
+
+
+def test_rows_without_number_are_not_ranked() -> None:
+    assert tensors.classification(np.zeros((tensors.MOST_RANKED, 1), np.float32), 1, None).shape == (
+        tensors.MOST_RANKED,
+        1,
+    )
+    with pytest.raises(Invalid, match="10001 rows"):
+        tensors.classification(np.zeros((tensors.MOST_RANKED + 1, 1), np.float32), 1, None)
