@@ -33,6 +33,8 @@ class Client:
         self.datasets: dict[str, str] = {}
         self.jobs: dict[str, str] = {}
         self.outcomes: dict[str, list[float]] = defaultdict(list)
+        #: Outcomes that were found counted before their model was deleted.
+        self.held = 0
         self.defaults: dict[str, int] = {}
         self.promoted: dict[str, str] = {}
         self._urls = deque(urls)
@@ -127,12 +129,16 @@ class Client:
         return answer
 
     def forget_model(self, name: str) -> None:
-        """Delete the model, and with it what was promised of it."""
+        """Delete the model, once what was promised of it was found kept."""
+        self.faults += self.broken_promises(of=name)
         answer = self.ask("DELETE", f"/api/v1/models/{name}")
         if self._expect(answer, 204, 404):
             self.models.pop(name, None)
             self.defaults.pop(name, None)
             self.jobs = {job_id: what for job_id, what in self.jobs.items() if what.split("@")[0] != name}
+            self.promoted = {each: what for each, what in self.promoted.items() if _model_of(each) != name}
+            for address in [each for each in self.outcomes if _model_of(each) == name]:
+                self.held += len(self.outcomes.pop(address))
 
     def _expect(self, answer: httpx.Response, *statuses: int) -> bool:
         if answer.status_code in statuses:
@@ -143,24 +149,32 @@ class Client:
             )
         return False
 
-    def broken_promises(self) -> Iterator[str]:
-        """What was acknowledged and is not so, or is so twice."""
+    def broken_promises(self, of: str | None = None) -> Iterator[str]:
+        """What was acknowledged, `of` a model or of all, and is not so, or is so twice."""
         for name, digest in self.models.items():
+            if of not in (None, name):
+                continue
             model = self.ask("GET", f"/api/v1/models/{name}").json()
             if (model.get("digest"), model.get("revision")) != (digest, 1):
                 yield f"model {name}: {model}"
         for name, digest in self.datasets.items():
-            if self.ask("GET", f"/api/v1/datasets/{name}").json().get("digest") != digest:
+            if of is None and self.ask("GET", f"/api/v1/datasets/{name}").json().get("digest") != digest:
                 yield f"dataset {name} is gone or another"
         for job_id, what in self.jobs.items():
+            if of not in (None, what.split("@")[0]):
+                continue
             job = self.ask("GET", f"/api/v1/jobs/{job_id}").json()
             if job.get("state") != "succeeded" or f"{job['model']}@{job['variant']}" != what:
                 yield f"job {job_id} for {what}: {job}"
         for name, version in self.defaults.items():
+            if of not in (None, name):
+                continue
             default = self.ask("GET", f"/api/v1/models/{name}").json().get("default_version")
             if default != version:
                 yield f"the default of {name} is {default}, not {version}"
         for address, values in self.outcomes.items():
+            if of not in (None, _model_of(address)):
+                continue
             arms = self.ask("GET", address).json()["results"]["arms"]
             clicked = [arm["outcomes"]["clicked"] for arm in arms if "clicked" in arm["outcomes"]]
             count, total = (
@@ -170,7 +184,14 @@ class Client:
             if (count, round(total)) != (len(values), sum(values)):
                 yield f"{address}: {count} outcomes that sum to {total}, of {len(values)} that sum to {sum(values)}"
         for address, variant in self.promoted.items():
+            if of not in (None, _model_of(address)):
+                continue
             timeline = self.ask("GET", f"{address}/timeline").json()
             found = [event["detail"]["variant"] for event in timeline if event["kind"] == "promoted"]
             if found != [variant]:
                 yield f"{address}: promoted {found}, not {variant}"
+
+
+def _model_of(address: str) -> str:
+    """Of an experiment's address, `/api/v1/models/{model}/experiments/{id}`."""
+    return address.split("/")[4]

@@ -243,10 +243,12 @@ def infer(client: Client, stopping: Callable[[], bool], samples: bytes) -> None:
 
 def experiment(client: Client, stopping: Callable[[], bool], samples: bytes) -> None:
     """Runs one experiment after the other: units are asked for, outcomes reported, and an arm is promoted."""
+    names: list[str] = []
     for number in count():
         if stopping():
             return
         name = f"{client.name}-{number}"
+        names.append(name)
         client.upload_model(name, graphs.linear_classifier(seed=number).SerializeToString())
         job_id = client.submit(name, "dynamic", options=LENIENT)
         if job_id is None or client.wait_for(job_id)["state"] != "succeeded":
@@ -264,6 +266,8 @@ def experiment(client: Client, stopping: Callable[[], bool], samples: bytes) -> 
         time.sleep(3)
         client.promote(address, "dynamic")
         client.defaults[name] = client.ask("GET", f"/api/v1/models/{name}").json()["default_version"]
+        if len(names) > KEPT:
+            client.forget_model(names.pop(0))
 
 
 def look(client: Client, stopping: Callable[[], bool], samples: bytes) -> None:
@@ -349,7 +353,10 @@ class Run:
         done = [sum(len(getattr(client, what)) for client in self.clients) for what in ("models", "jobs", "promoted")]
         print(f"\nfaults: {dict(self.struck)}\nanswers by status: {dict(sorted(answers.items()))}")
         print(f"kept to the end: {done[0]} models, {done[1]} jobs, {done[2]} promotions,", end=" ")
-        print(f"{sum(len(values) for client in self.clients for values in client.outcomes.values())} outcomes")
+        print(
+            f"{sum(len(values) for client in self.clients for values in client.outcomes.values())} outcomes;", end=" "
+        )
+        print(f"and {sum(client.held for client in self.clients)} outcomes of models that were deleted before")
         print("\n| the steady | resident MiB | open files |\n|---|---|---|")
         for each in self.watched:
             line, wrong = each.told()
