@@ -15,6 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
+#: Asked before any test has it point elsewhere.
+_TEMPORARY = tempfile.gettempdir()
+
 
 def missing(what: str) -> None:
     """Skip a test that needs `what`; where nothing may be skipped, fail it."""
@@ -95,7 +98,7 @@ class PostgreSQL(_Server):
         assert initdb is not None
         assert postgres is not None
         # Not among the folders of the tests, which are for their owner alone: PostgreSQL refuses to run as root.
-        folder = self._folder = Path(tempfile.mkdtemp(prefix="octet-postgresql-"))
+        folder = self._folder = Path(tempfile.mkdtemp(prefix="octet-postgresql-", dir=_TEMPORARY))
         data, port = folder / "data", _lasting_port()
         user = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
         if user:

@@ -9,8 +9,8 @@ import psutil
 
 from tests import graphs
 from tests.e2e.conftest import npz
+from tests.e2e.faults.test_processes import CHILD, WORKER, find, prepare
 from tests.e2e.service import Service, eventually
-from tests.e2e.test_faults import CHILD, WORKER, find, prepare
 from tests.servers import missing
 
 

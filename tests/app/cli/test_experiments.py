@@ -52,7 +52,7 @@ def test_an_experiment_from_its_beginning_to_its_end(
     made = octet(
         "create", "linear", "int8", "--weight", "int8=25", "--shadow", "int8=0.5", "--coverage", "0.5",
         "--guardrail", "error_rate=0.01", "--guardrail", "latency_p95=0.1", "--guardrail", "disagreement=0.02",
-        "--guardrail", "outcome:a=b=0.5", "--seed", "a seed",
+        "--guardrail", "outcome:a.b=0.5", "--seed", "a seed",
     )  # fmt: skip
     assert made.exit_code == 0, made.output
     (view,) = client.get(URL).json()
@@ -65,7 +65,7 @@ def test_an_experiment_from_its_beginning_to_its_end(
         {"metric": "error_rate", "margin_abs": 0.01},
         {"metric": "latency_p95", "margin_rel": 0.1},
         {"metric": "disagreement", "max": 0.02},
-        {"metric": "outcome:a=b", "margin_abs": 0.5},
+        {"metric": "outcome:a.b", "margin_abs": 0.5},
     ]
     for command, state in (("start", "running"), ("pause", "paused"), ("start", "running")):
         assert octet(command, "linear").exit_code == 0
