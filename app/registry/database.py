@@ -28,7 +28,7 @@ class Database:
         self.commits = self.failures = 0
         self._changed: dict[str, int] = {}
         self._counting = threading.Lock()
-        self._reading = sessionmaker(self.engine, expire_on_commit=False)
+        self._reading = sessionmaker(_at_one_moment(self.engine), expire_on_commit=False)
         self._writing = sessionmaker(self.engine.execution_options(**{_WRITING: True}), expire_on_commit=False)
 
     @contextmanager
@@ -81,6 +81,13 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _at_one_moment(engine: Engine) -> Engine:
+    """With transactions that see one state from their first statement on, as those of SQLite do anyway."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ")
 
 
 def _server_engine(url: str) -> Engine:

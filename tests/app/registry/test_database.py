@@ -4,7 +4,8 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from app.registry import Database, OperationalError, is_full, migrations, workers
+from app.registry import Database, OperationalError, is_full, migrations, models, workers
+from tests.app.registry.conftest import new_revision
 
 
 def write_beyond(database: Database) -> None:
@@ -33,3 +34,17 @@ def test_what_else_a_database_refuses_is_not_for_want_of_room(tmp_path: Path) ->
     assert not is_full(caught.value)
     assert is_full(OperationalError("INSERT", {}, psycopg.errors.DiskFull()))
     assert not is_full(OperationalError("INSERT", {}, psycopg.errors.AdminShutdown()))
+
+
+def test_a_reader_sees_one_state_whatever_is_committed_meanwhile(database: Database) -> None:
+    with database.writing() as session:
+        models.register(session, "resnet", new_revision())
+    with database.reading() as session:
+        (model,) = models.listed(session)
+        with database.writing() as other:
+            models.delete(other, "resnet")
+        session.expire_all()
+        assert models.find_revision(session, model).number == 1
+        assert [each.name for each in models.listed(session)] == ["resnet"]
+    with database.reading() as session:
+        assert models.listed(session) == []
