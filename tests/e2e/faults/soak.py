@@ -127,25 +127,30 @@ class House:
 
 
 def kill_gateway(house: House) -> None:
-    house.service.processes.pop("gateway").kill_all()
-    time.sleep(2)
-    house.service.start("gateway")
+    _kill(house, "gateway")
 
 
 def end_gateway(house: House) -> None:
-    house.service.processes.pop("gateway").end()
-    house.service.start("gateway")
+    _end(house, "gateway")
 
 
 def kill_worker(house: House) -> None:
-    house.service.processes.pop("worker").kill_all()
-    time.sleep(2)
-    house.service.start("worker")
+    _kill(house, "worker")
 
 
 def end_worker(house: House) -> None:
-    house.service.processes.pop("worker").end()
-    house.service.start("worker")
+    _end(house, "worker")
+
+
+def _kill(house: House, name: str) -> None:
+    house.service.processes.pop(name).kill_all()
+    time.sleep(2)
+    house.service.start(name)
+
+
+def _end(house: House, name: str) -> None:
+    house.service.processes.pop(name).end()
+    house.service.start(name)
 
 
 def freeze_worker(house: House) -> None:
