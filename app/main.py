@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app import __version__, web
+from app import __version__, custom_operators, web
 from app.access import exposure
 from app.access.exposure import Exposure
 from app.access.gate import Gate
@@ -81,6 +81,7 @@ _CONTROL_THREADS = 4
 
 def create_app(settings: Settings) -> ASGIApp:
     """The gateway as an ASGI application; its registry must have been migrated."""
+    custom_operators.allow(custom_operators.listed(settings.custom_operators))
     settings.make_folders()
     # Uploads are spooled where they are kept: on a disk known to be large, and under `home` like all else.
     tempfile.tempdir = str(settings.scratch_folder)

@@ -66,6 +66,11 @@ class Settings(BaseSettings):
     inference_body_seconds: float = Field(
         default=120, gt=0, description="Longest time that the body of an inference request may take to come."
     )
+    custom_operators: str = Field(
+        default="",
+        description="Domains of operators beyond ONNX's that models may have, each with the library for onnxruntime"
+        " that runs them, such as com.example=/opt/operators.so; by commas. That code is trusted.",
+    )
     inspection_seconds: float = Field(default=120, gt=0, description="Limit for checking one upload.")
 
     inference_threads: int = Field(default=0, ge=0, description="Requests computed at once; 0 means one a core.")

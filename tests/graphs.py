@@ -226,6 +226,36 @@ def with_external_weight(location: str) -> onnx.ModelProto:
     return model
 
 
+def custom_operator(*, features: int = 64, classes: int = 4, seed: int = 0) -> onnx.ModelProto:
+    """`x` FLOAT[batch, features] → `y` FLOAT[batch, classes], with a leaky activation between two products.
+
+    It takes an operator that ONNX does not have, and onnxruntime-extensions does: the two signs of its input, apart.
+    """
+    random = np.random.default_rng(seed)
+    first = (random.normal(size=(features, features)) / 8).astype(np.float32)
+    second = (random.normal(size=(features, classes)) / 8).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "first"], ["before"], "before"),
+            helper.make_node("NegPos", ["before"], ["negative", "positive"], "parts", domain="ai.onnx.contrib"),
+            helper.make_node("Mul", ["negative", "leak"], ["leaked"], "leak"),
+            helper.make_node("Add", ["positive", "leaked"], ["hidden"], "whole"),
+            helper.make_node("MatMul", ["hidden", "second"], ["y"], "after"),
+        ],
+        "custom",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", features])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", classes])],
+        [
+            numpy_helper.from_array(first, "first"),
+            numpy_helper.from_array(second, "second"),
+            numpy_helper.from_array(np.float32(0.1), "leak"),
+        ],
+    )
+    model = _model(graph)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.contrib", 1))
+    return model
+
+
 def beyond_the_engine() -> onnx.ModelProto:
     """Valid ONNX for which onnxruntime has no kernel: the sine of bfloat16, `x` FLOAT[n] → `y` FLOAT[n]."""
     graph = helper.make_graph(

@@ -6,9 +6,10 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
+from app import custom_operators
 from app.blobs import LocalBlobStore
 from app.confinement import confinement
-from app.errors import Unavailable
+from app.errors import Invalid, Unavailable
 from app.registry import Database, migrations
 from worker.celery_app import WakeUp, app, settings
 from worker.runner import Runner
@@ -42,8 +43,9 @@ def _log_plainly(**_: Any) -> None:
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _check(**_: Any) -> None:
     try:
+        custom_operators.allow(custom_operators.listed(settings.custom_operators))
         migrations.check_current(_database)
-    except Unavailable as error:
+    except (Invalid, Unavailable) as error:
         # Celery logs what its signals raise and goes on; an exit it lets pass.
         raise SystemExit(f"worker: {error.detail}") from error
 

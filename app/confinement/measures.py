@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from app import custom_operators
 from app.confinement import landlock, seccomp
 from app.confinement.grant import Grant
 from app.confinement.kernel import PR_SET_NO_NEW_PRIVS, drop_capabilities, prctl
@@ -60,6 +61,7 @@ def confinement() -> Confinement:
 
 def confine(grant: Grant) -> None:
     """Apply all measures to this process, for good. It must have no other thread."""
+    custom_operators.allow(grant.operators)
     _limit(grant)
     if sys.platform != "linux":
         return
@@ -91,7 +93,7 @@ def _limit(grant: Grant) -> None:
 
 
 def _granted(grant: Grant) -> Iterator[tuple[Path, int]]:
-    for place in (*_system(), *grant.readable):
+    for place in (*_system(), *grant.readable, *grant.operators.values()):
         yield place, landlock.READ
     for place in _search_path():
         yield place, landlock.LIST

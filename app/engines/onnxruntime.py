@@ -11,6 +11,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import numpy as np
 import onnxruntime as ort
 
+from app import custom_operators
 from app.engines.cpu import fingerprint
 from app.engines.engine import Array, TensorSpec
 from app.errors import Invalid, InvalidModel, TooMuchMemory
@@ -106,8 +107,16 @@ class OnnxRuntimeEngine:
         return f"{NAME}-{VERSION}-{fingerprint()}"
 
 
+def with_custom_operators(options: Any) -> Any:
+    """The options, for a session that may run the custom operators that are allowed."""
+    # Two domains may come from one library, which can be registered once.
+    for library in sorted(set(custom_operators.allowed().values())):
+        options.register_custom_ops_library(str(library))
+    return options
+
+
 def _options(intra_op_threads: int) -> Any:
-    options = ort.SessionOptions()
+    options = with_custom_operators(ort.SessionOptions())
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
     # Weights that are repacked at load are freed then; in the arena they would stay a second time.

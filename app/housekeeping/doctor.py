@@ -10,11 +10,11 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 
-from app import __version__
+from app import __version__, custom_operators
 from app.blobs import LocalBlobStore
 from app.confinement import confinement
 from app.engines.cpu import this_cpu
-from app.errors import OctetError
+from app.errors import Invalid, OctetError
 from app.queue import check_broker
 from app.registry import Database, DatabaseError, Session, jobs, migrations, workers
 from app.registry.references import referenced
@@ -50,6 +50,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _versions()
     yield _cpu()
     yield _confinement()
+    yield from _custom_operators(settings)
     yield _files()
     yield from _disk(settings)
     yield _broker(settings)
@@ -98,6 +99,18 @@ def _confinement() -> Finding:
         "untrusted models run with less around them: take Linux 6.12 or later, and a container profile that allows"
         " landlock and seccomp",
     )
+
+
+def _custom_operators(settings: Settings) -> Iterator[Finding]:
+    """None where none are allowed."""
+    try:
+        libraries = custom_operators.listed(settings.custom_operators)
+    except Invalid as error:
+        yield Finding("custom operators", State.problem, error.detail, "gateway and worker do not start: correct it")
+        return
+    if libraries:
+        told = ", ".join(f"{domain} by {path}" for domain, path in libraries.items())
+        yield Finding("custom operators", State.ok, told)
 
 
 def _files() -> Finding:

@@ -10,6 +10,7 @@ from onnx.checker import ValidationError
 from onnx.defs import onnx_opset_version
 from onnx.shape_inference import InferenceError
 
+from app import custom_operators
 from app.engines.engine import TensorSpec
 from app.errors import InvalidModel, TooLarge
 from app.intake.onnx_walk import Found
@@ -21,7 +22,7 @@ MAX_CALL_DEPTH = 64
 MAX_UNFOLDED_NODES = 1_000_000
 
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-_SERVED_DOMAINS = STANDARD_DOMAINS | {"com.microsoft"}
+_ENGINE_DOMAINS = STANDARD_DOMAINS | {"com.microsoft"}
 _NEWEST = {"": onnx_opset_version(), "ai.onnx.ml": onnx.defs.C.schema_version_map()["ai.onnx.ml"][1]}
 
 _DATATYPES: dict[int, str] = {
@@ -56,6 +57,7 @@ class OperatorCounter:
         #: The first node of each operator: its name or, where it has none, its first output's.
         self.nodes: dict[str, str] = {}
         self._functions: set[Function] = set()
+        self._domains = _ENGINE_DOMAINS | custom_operators.allowed().keys()
         for function in functions:
             key = (_domain(function.domain), function.name, function.overload)
             if key in self._functions:
@@ -77,11 +79,11 @@ class OperatorCounter:
         callee = (_domain(node.domain), node.op_type, node.overload)
         if callee in self._functions:
             self._calls.setdefault(caller, Counter())[callee] += 1
-        elif node.domain not in _SERVED_DOMAINS:
+        elif node.domain not in self._domains:
             raise InvalidModel(
                 f"node {node.name[:80]!r} is of the operator {node.op_type[:80]!r} of the domain {node.domain[:80]!r},"
                 " which no engine here can run: export the model with standard ONNX operators, or with that"
-                " operator as a function of the model"
+                " operator as a function of the model, or have its library allowed here (OCTET_CUSTOM_OPERATORS)"
             )
         self._nodes[caller] += 1
         operator = node.op_type if node.domain in STANDARD_DOMAINS else f"{node.domain}::{node.op_type}"

@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import onnxruntime as ort
 
+from app.engines.onnxruntime import with_custom_operators
 from worker.samples import Feeds
 
 _RUNS = 20
@@ -96,7 +97,7 @@ def _times(path: Path, requests: Sequence[Feeds], folder: Path, intra_op_threads
 
 def _kernels(path: Path, requests: Sequence[Feeds], folder: Path, intra_op_threads: int) -> list[dict[str, Any]]:
     """The events of all kernels of `_RUNS` runs, durations in microseconds."""
-    options = ort.SessionOptions()
+    options = with_custom_operators(ort.SessionOptions())
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
     options.enable_profiling = True

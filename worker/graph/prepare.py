@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from app.engines.onnxruntime import REFUSALS, first_line
+from app.engines.onnxruntime import REFUSALS, first_line, with_custom_operators
 from app.errors import JobFailed, NotQuantizable
 from app.registry.methods import QUANTIZED_OPERATORS
 from worker import onnx_files
@@ -63,7 +63,7 @@ def _upgraded(original: onnx.ModelProto, source: Path, folder: Path) -> Path:
 
 
 def _optimize(source: Path, target: Path, *, weights: str | None) -> None:
-    options = ort.SessionOptions()
+    options = with_custom_operators(ort.SessionOptions())
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
     options.log_severity_level = 4
@@ -92,7 +92,7 @@ def _save_typed(model: onnx.ModelProto, path: Path) -> None:
     onnx_files.save(model, path)
     del model.graph.output[outputs:]
 
-    options = ort.SessionOptions()
+    options = with_custom_operators(ort.SessionOptions())
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     found = {argument.name: argument for argument in _session(path, options).get_outputs()}

@@ -3,7 +3,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnxruntime_extensions import get_library_path
 
+from app import custom_operators
 from app.engines import ENGINES
 from app.errors import InvalidModel
 from tests import graphs
@@ -39,6 +41,22 @@ def test_large_weights_lie_beside_the_saved_graph(tmp_path: Path) -> None:
     saved = tmp_path / "saved" / ENGINE.save(path, tmp_path / "saved")
     (weights,) = (file for file in saved.parent.iterdir() if file != saved)
     assert weights.stat().st_size >= 1024 * 64 * 4 > saved.stat().st_size
+
+
+def test_custom_operators_run_where_they_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = graphs.save(graphs.custom_operator(), tmp_path / "upload.onnx")
+    with pytest.raises(InvalidModel, match="NegPos"):
+        ENGINE.load(path, intra_op_threads=1)
+    library = Path(get_library_path())
+    # Of two domains, one library.
+    monkeypatch.setattr(custom_operators, "_libraries", dict.fromkeys(["ai.onnx.contrib", "com.example"], library))
+    (tmp_path / "saved").mkdir()
+    saved = tmp_path / "saved" / ENGINE.save(path, tmp_path / "saved")
+    x = np.random.default_rng(0).normal(size=(2, 64)).astype(np.float32)
+    plain, mapped = (
+        ENGINE.load(file, intra_op_threads=1, saved=file == saved).run({"x": x})[0] for file in (path, saved)
+    )
+    np.testing.assert_array_equal(plain, mapped)
 
 
 def test_what_is_no_model_is_not_saved(tmp_path: Path) -> None:

@@ -44,6 +44,12 @@ def test_a_service_that_is_well_has_no_problem(settings: Settings, upload: Calla
     assert findings["clock"].state is State.ok
 
 
+def test_a_library_of_custom_operators_that_cannot_be_loaded_is_a_problem(settings: Settings) -> None:
+    broken = settings.model_copy(update={"custom_operators": "com.example=/absent.so"})
+    finding = found(broken)["custom operators"]
+    assert (finding.state, "/absent.so" in finding.told) == (State.problem, True)
+
+
 @pytest.mark.parametrize(
     ("offered", "state"), [(Confinement(7, True), State.ok), (Confinement(0, True), State.warning)]
 )

@@ -1,11 +1,13 @@
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from app import custom_operators
 from app.engines.engine import TensorSpec
 from app.errors import InvalidModel, OctetError, TooLarge
 from app.intake import onnx_graph
@@ -141,6 +143,14 @@ def test_contributed_operators_of_the_runtime_are_accepted(room: Room) -> None:
     model = model_of([helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")])
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     assert room.model("m.onnx", model.SerializeToString()).operators == {"com.microsoft::Gelu": 1}
+
+
+def test_operators_of_a_domain_that_is_allowed_are_accepted(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = graphs.custom_operator().SerializeToString()
+    with pytest.raises(InvalidModel, match=r"domain 'ai\.onnx\.contrib'.*OCTET_CUSTOM_OPERATORS"):
+        room.model("m.onnx", content)
+    monkeypatch.setattr(custom_operators, "_libraries", {"ai.onnx.contrib": Path("/operators.so")})
+    assert room.model("m.onnx", content).operators["ai.onnx.contrib::NegPos"] == 1
 
 
 def test_a_large_tensor_plays_its_part_in_the_checks_without_its_bytes(room: Room) -> None:

@@ -325,7 +325,8 @@ class Run:
                 left = self.random.sample(FAULTS, len(FAULTS))
             fault = left.pop()
             time.sleep(self.random.uniform(0, 20))
-            print(f"{time.strftime('%H:%M:%S')} {fault.__name__}", flush=True)
+            taken = ", ".join(f"{each.name} {each.samples[-1].resident_bytes / 2**20:.0f} MiB" for each in self.watched)
+            print(f"{time.strftime('%H:%M:%S')} {fault.__name__} ({taken})", flush=True)
             fault(self.house)
             self.struck[fault.__name__] += 1
             time.sleep(max(0.0, minute - time.monotonic()))
