@@ -309,6 +309,7 @@ class Run:
         ]
 
     def go(self, seconds: float) -> None:
+        self._look()
         samples = npz(**graphs.labelled_samples(samples=64, shape=(3, 8, 8), name="image"))
         threads = [
             threading.Thread(target=self._work, args=(work, client, samples), daemon=True)
@@ -343,8 +344,11 @@ class Run:
 
     def _watch(self) -> None:
         while not self.done.wait(2):
-            for each in self.watched:
-                each.look()
+            self._look()
+
+    def _look(self) -> None:
+        for each in self.watched:
+            each.look()
 
     def verdict(self) -> list[str]:
         """What is wrong, once all that was asked for is done."""
