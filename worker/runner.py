@@ -19,7 +19,8 @@ from app.intake.deposit import deposit, discard_checkpoints
 from app.periodic import Periodic
 from app.registry import Database, OperationalError, Session, calibrations, jobs, points, variants
 from app.registry.evaluations import Outcome
-from app.registry.jobs import Lease, NewArtifact
+from app.registry.jobs import Lease
+from app.registry.results import NewArtifact
 from app.scratch import job_folder
 from app.settings import Settings
 from worker.calibration.statistics import settings as calibration_settings
@@ -54,6 +55,7 @@ class Runner:
         self._blobs = blobs
         self._stopping = threading.Event()
         self._slots = threading.Semaphore(settings.worker_concurrency)
+        self._pulse_seconds = min(_PULSE_SECONDS, settings.job_lease_seconds / 3)
         self._running = 0
         self._lock = threading.Lock()
 
@@ -175,7 +177,7 @@ class Runner:
 
     def _follow(self, lease: Lease, folder: Path) -> Outcome:
         """The child's outcome, with heartbeat; raises `JobFailed`, `_Cancelled`, `_Stopped` or `LeaseLost`."""
-        pulse = _Pulse(self._database, lease, self._settings.job_lease_seconds)
+        pulse = _Pulse(self._database, lease, self._pulse_seconds)
         deadline = time.monotonic() + self._settings.job_timeout_seconds
         checkpoints = Checkpoints(self._database, self._blobs, lease, folder)
         child = Child(
@@ -231,7 +233,7 @@ class Runner:
             with self._database.writing() as session:
                 jobs.renew(session, lease)
 
-        heart = Periodic("heartbeat", min(_PULSE_SECONDS, self._settings.job_lease_seconds / 3), beat)
+        heart = Periodic("heartbeat", self._pulse_seconds, beat)
         heart.start()
         try:
             yield
@@ -268,12 +270,12 @@ class Runner:
 
 
 class _Pulse:
-    """Renews a lease twice a second, telling the registry the latest progress and asking it about cancellation."""
+    """Renews a lease every so many `seconds`, telling the registry the latest progress, and asks whether to go on."""
 
-    def __init__(self, database: Database, lease: Lease, lease_seconds: float) -> None:
+    def __init__(self, database: Database, lease: Lease, seconds: float) -> None:
         self._database = database
         self._lease = lease
-        self._lease_seconds = lease_seconds
+        self._seconds = seconds
         self._last_seconds = 0.0
         self._news: dict[str, Any] = {}
         self.stage = "starting"
@@ -285,7 +287,7 @@ class _Pulse:
             self._news = message
             new_stage, self.stage = message["stage"] != self.stage, message["stage"]
         since = time.monotonic() - self._last_seconds
-        if not new_stage and since < min(_PULSE_SECONDS, self._lease_seconds / 3):
+        if not new_stage and since < self._seconds:
             return
         try:
             with self._database.writing() as session:

@@ -4,7 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable
 
-from app.blobs import LocalBlobStore
+from app.blobs import BlobStore
 from app.intake.deposit import discard
 from app.intake.leftovers import orphaned_job_folders, unnamed_blobs
 from app.periodic import Periodic
@@ -27,17 +27,23 @@ class Sweeper:
     """A thread beside the pool of a worker; several workers may sweep at once."""
 
     def __init__(
-        self, settings: Settings, database: Database, runner: Runner, *, start: Callable[[str], object]
+        self,
+        settings: Settings,
+        database: Database,
+        blobs: BlobStore,
+        runner: Runner,
+        *,
+        start: Callable[[str], object],
     ) -> None:
         """`start`: have the runner do a job, and return at once."""
         self._settings = settings
         self._database = database
+        self._blobs = blobs
         self._runner = runner
         self._start = start
         self._name = workers.name_here(settings.home)
         self._silent = Lasting[Heartbeat](settings.job_lease_seconds)
         self._unheard = Lasting[Waiting](_LOST_AFTER_SECONDS)
-        self._blobs = LocalBlobStore(settings.blob_folder)
         self._periodic = Periodic("sweep", settings.sweep_seconds, self.sweep)
         self._tidying = Periodic("tidying", _TIDY_EVERY_SECONDS, self.tidy)
 

@@ -18,7 +18,8 @@ from worker.sweeper import Sweeper
 _log = logging.getLogger(__name__)
 
 _database = Database(settings.registry_url)
-_runner = Runner(settings, _database, LocalBlobStore(settings.blob_folder))
+_blobs = LocalBlobStore(settings.blob_folder)
+_runner = Runner(settings, _database, _blobs)
 
 
 @app.task(name="octet.run_job", base=WakeUp)  # type: ignore[untyped-decorator]
@@ -30,7 +31,7 @@ def run_job(job_id: str) -> None:
 
 #: For jobs that no message came for.
 _threads = ThreadPoolExecutor(settings.worker_concurrency, "octet-job")
-_sweeper = Sweeper(settings, _database, _runner, start=lambda job_id: _threads.submit(run_job, job_id))
+_sweeper = Sweeper(settings, _database, _blobs, _runner, start=lambda job_id: _threads.submit(run_job, job_id))
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]

@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session, sessionmaker
 ALL, NOTHING = "*", ""
 
 _WRITING = "octet_writing"
+#: Models that are told apart: of more, all count as changed.
+_MOST_CHANGED = 1000
 
 
 class Database:
@@ -57,6 +59,8 @@ class Database:
             with self._counting:
                 self.commits += 1
                 self._changed[changes] = self.commits
+                if len(self._changed) > _MOST_CHANGED:
+                    self._changed = {ALL: self.commits}
 
     def changed_since(self, commits: int, model: str) -> bool:
         """Whether this process has changed what is served of `model` since `self.commits` was that."""

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from app.caller import CALLER
 from app.errors import Conflict, Invalid, LeaseLost, UnknownJob
-from app.registry import audit, evaluations, methods, models, names, points, variants
+from app.registry import audit, evaluations, methods, models, names, results, variants
 from app.registry.tables import Dataset, IdempotencyKey, Job, JobEvent, Json, Model, Revision, Variant, now
 
 LIVE = ("queued", "running")
@@ -51,16 +51,6 @@ class Waiting:
 
     job_id: str
     woken_at: datetime | None
-
-
-@dataclass(frozen=True)
-class NewArtifact:
-    """The files a job made, as blobs."""
-
-    digest: str
-    data_digest: str | None
-    data_name: str | None
-    size_bytes: int
 
 
 def submit(
@@ -312,7 +302,9 @@ def forget_checkpoints(session: Session, digests: Collection[str]) -> None:
     )
 
 
-def succeed(session: Session, lease: Lease, artifact: NewArtifact | None, outcome: evaluations.Outcome) -> Variant:
+def succeed(
+    session: Session, lease: Lease, artifact: results.NewArtifact | None, outcome: evaluations.Outcome
+) -> Variant:
     """Publish what the job made: variant, evaluations, points and the job's end are one transaction.
 
     Without an artifact there is no new variant: the outcome is what was measured of the original.
@@ -331,81 +323,11 @@ def succeed(session: Session, lease: Lease, artifact: NewArtifact | None, outcom
     )
     if ended is None:
         raise LeaseLost(f"job {lease.job_id} is no longer held")
-    if artifact is None:
-        variant = variants.original_of(session, job.revision)
-        if outcome.batchable is not None:
-            variant.batchable = outcome.batchable
-            variant.padding = _as_json(outcome.padding)
-        _record_original(session, job, outcome, outcome.report)
-    else:
-        variant = _add_variant(session, model, job, artifact, outcome)
-        variants.original_of(session, job.revision).padding = _as_json(outcome.original_padding)
-        _record_figures(session, job, variant, outcome)
-        points.record(session, job, outcome.points)
+    variant = results.publish(session, model, job, artifact, outcome)
     ended.variant_id = variant.id
     if artifact is not None:
         audit.record(session, "made", "variant", f"{model.name}@{variant.label}", by="worker")
     return variant
-
-
-def _add_variant(
-    session: Session, model: Model, job: Job, artifact: NewArtifact, outcome: evaluations.Outcome
-) -> Variant:
-    variant = Variant(
-        model_id=model.id,
-        revision=job.revision,
-        label=job.label,
-        version=models.take_version(session, model),
-        method=job.method,
-        options=job.options,
-        state="ready",
-        verdict=outcome.verdict,
-        reasons=outcome.reasons,
-        batchable=outcome.batchable,
-        padding=_as_json(outcome.padding),
-        engine=outcome.engine,
-        digest=artifact.digest,
-        data_digest=artifact.data_digest,
-        data_name=artifact.data_name,
-        size_bytes=artifact.size_bytes,
-    )
-    session.add(variant)
-    session.flush()
-    return variant
-
-
-def _as_json(axes: evaluations.SequenceAxes | None) -> Json | None:
-    return None if axes is None else axes.model_dump()
-
-
-def _record_figures(session: Session, job: Job, variant: Variant, outcome: evaluations.Outcome) -> None:
-    evaluations.record(
-        session,
-        variant,
-        outcome.variant,
-        dataset=job.dataset_name,
-        samples=outcome.samples,
-        layers=outcome.layers,
-        report=outcome.report,
-    )
-    # The original is measured beside each variant.
-    shared = {key: outcome.report[key] for key in evaluations.SHARED_SECTIONS if key in outcome.report}
-    _record_original(session, job, outcome, shared)
-
-
-def _record_original(session: Session, job: Job, outcome: evaluations.Outcome, report: Json) -> None:
-    original = variants.original_of(session, job.revision)
-    # An evaluation on data is not replaced by one without.
-    if outcome.samples > 0 or original.evaluation is None or original.evaluation.samples == 0:
-        evaluations.record(
-            session,
-            original,
-            outcome.original,
-            dataset=job.dataset_name,
-            samples=outcome.samples,
-            layers=[],
-            report=report,
-        )
 
 
 def fail(session: Session, lease: Lease, error: str) -> None:

@@ -374,6 +374,7 @@ def test_the_sweep_that_fails_a_job_for_good_removes_its_checkpoint(
     sweeper = Sweeper(
         settings.model_copy(update={"job_lease_seconds": 0.01}),
         database,
+        LocalBlobStore(settings.blob_folder),
         running(settings, database),
         start=lambda _: None,
     )

@@ -16,8 +16,9 @@ from worker.sweeper import Sweeper
 
 
 def sweeper(settings: Settings, database: Database, started: list[str] | None = None) -> Sweeper:
-    runner = Runner(settings, database, LocalBlobStore(settings.blob_folder))
-    return Sweeper(settings, database, runner, start=[].append if started is None else started.append)
+    blobs = LocalBlobStore(settings.blob_folder)
+    runner = Runner(settings, database, blobs)
+    return Sweeper(settings, database, blobs, runner, start=[].append if started is None else started.append)
 
 
 @pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])

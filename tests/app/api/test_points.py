@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.registry import Database, jobs
+from app.registry.results import NewArtifact
 from app.settings import Settings
 from tests import graphs
 from tests.app.conftest import Kept, npz_bytes, onnx_bytes, upload_dataset, upload_model
@@ -31,7 +32,7 @@ def done(settings: Settings, job_id: str) -> None:
         lease = jobs.claim(session, job_id)
     assert lease is not None
     with database.writing() as session:
-        artifact = jobs.NewArtifact(digest="e" * 64, data_digest=None, data_name=None, size_bytes=260)
+        artifact = NewArtifact(digest="e" * 64, data_digest=None, data_name=None, size_bytes=260)
         jobs.succeed(session, lease, artifact, OUTCOME.model_copy(update={"points": FOUND}))
     database.close()
 

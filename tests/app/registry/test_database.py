@@ -48,3 +48,18 @@ def test_a_reader_sees_one_state_whatever_is_committed_meanwhile(database: Datab
         assert [each.name for each in models.listed(session)] == ["resnet"]
     with database.reading() as session:
         assert models.listed(session) == []
+
+
+def test_a_change_of_one_model_is_none_of_others_until_there_are_too_many(database: Database) -> None:
+    before = database.commits
+    with database.writing(changes="mine"):
+        pass
+    assert database.changed_since(before, "mine")
+    assert not database.changed_since(before, "yours")
+    assert not database.changed_since(database.commits, "mine")
+    for number in range(1000):
+        with database.writing(changes=f"model-{number}"):
+            pass
+    # What is forgotten counts as changed, and never the other way round.
+    assert database.changed_since(before, "yours")
+    assert not database.changed_since(database.commits, "yours")

@@ -7,8 +7,9 @@ import pytest
 from app.errors import Conflict, Invalid, LeaseLost, NotFound, NotQuantizable, UnknownJob
 from app.registry import Database, comparison, datasets, evaluations, jobs, methods, models, variants
 from app.registry.evaluations import Figures, LayerFigures, Outcome
-from app.registry.jobs import Lease, NewArtifact
+from app.registry.jobs import Lease
 from app.registry.references import is_referenced
+from app.registry.results import NewArtifact
 from app.registry.tables import Job, Revision
 from tests.app.registry.conftest import new_revision
 
