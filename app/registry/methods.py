@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from app import custom_operators
 from app.errors import AlreadyQuantized, Invalid, NotQuantizable
 from app.registry.trainable import TRAINABLE_OPERATORS
 
@@ -276,4 +277,4 @@ def _check_trainable(method: Method, operators: Collection[str], nodes: Mapping[
 def _is_function(name: str) -> bool:
     """Whether `name` is a function of the model's own, what it is made of being counted by itself."""
     domain, separator, _ = name.rpartition("::")
-    return bool(separator) and domain != "com.microsoft"
+    return bool(separator) and domain != "com.microsoft" and domain not in custom_operators.allowed()

@@ -1,9 +1,11 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from app import custom_operators
 from app.errors import Conflict, Invalid, LeaseLost, NotFound, NotQuantizable, UnknownJob
 from app.registry import Database, comparison, datasets, evaluations, jobs, methods, models, variants
 from app.registry.evaluations import Figures, LayerFigures, Outcome
@@ -341,6 +343,12 @@ def test_training_names_the_operator_that_it_does_not_know_and_its_node(monkeypa
             methods.check_applicable(qat, {"Gemm": 1, "LSTM": 2, "Relu": 1}, 100, nodes)
     with pytest.raises(NotQuantizable, match=r"'com\.microsoft::Attention'"):
         methods.check_applicable(qat, {"Gemm": 1, "com.microsoft::Attention": 1}, 100)
+    # A function of the model's own, or an operator of a library.
+    operators = {"Gemm": 1, "com.example::Scale": 1}
+    methods.check_applicable(qat, operators, 100)
+    monkeypatch.setattr(custom_operators, "_libraries", {"com.example": Path("/operators.so")})
+    with pytest.raises(NotQuantizable, match=r"'com\.example::Scale'"):
+        methods.check_applicable(qat, operators, 100)
     with pytest.raises(NotQuantizable, match="Conv, Gemm, MatMul"):
         methods.check_applicable(qat, {"Relu": 1}, 100)
 
