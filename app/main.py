@@ -103,7 +103,7 @@ def create_app(settings: Settings) -> ASGIApp:
     batcher = Batcher(pool, statistics, threads=threads, limits=_batch_limits(settings))
     siblings = Siblings(settings.siblings_folder, lambda: of_this_process(statistics, pool).to_json())
     dataplane = DataPlane(database, batcher, partial(gathered, statistics, pool, siblings))
-    upkeep = Upkeep(database, pool, [name.strip() for name in settings.pinned.split(",") if name.strip()])
+    upkeep = Upkeep(database, pool, statistics, [name.strip() for name in settings.pinned.split(",") if name.strip()])
     outbox = Outbox(settings, database)
     draining = Draining(settings.drain_seconds)
     keyring = Keyring(database, audit_days=settings.audit_days)

@@ -1,7 +1,7 @@
 """Keeps what is in memory in step with the registry.
 
-A variant that was unloaded or deleted, through whichever process, leaves this one; those that are pinned, or that a
-running experiment asks, are loaded.
+A variant that was unloaded or deleted, through whichever process, leaves this one, and so does what was counted of one
+that was deleted; those that are pinned, or that a running experiment asks, are loaded.
 """
 
 from collections.abc import Sequence
@@ -12,25 +12,32 @@ from app.inference.naming import one_meant
 from app.periodic import Periodic
 from app.registry import Database, Session, experiments, variants
 from app.serving.pool import Artifact, Pool
+from app.serving.statistics import Statistics
 
 _EVERY_S = 0.5
+#: Since all variants that have answered are looked for.
+_FORGET_EVERY_S = 10.0
 
 
 class Upkeep:
     """A thread that looks twice a second. `pinned`: names of models, whose defaults are meant, or `model@variant`."""
 
-    def __init__(self, database: Database, pool: Pool, pinned: Sequence[str] = ()) -> None:
+    def __init__(self, database: Database, pool: Pool, statistics: Statistics, pinned: Sequence[str] = ()) -> None:
         self._database = database
         self._pool = pool
+        self._statistics = statistics
         self._pinned = pinned
         # Asked for once each: what cannot be loaded would else be tried for ever.
         self._asked: set[Artifact] = set()
         self._periodic = Periodic("upkeep", _EVERY_S, self.look)
+        self._forgetting = Periodic("forgetting", _FORGET_EVERY_S, self.forget_counts)
 
     def start(self) -> None:
         self._periodic.start()
+        self._forgetting.start()
 
     def stop(self) -> None:
+        self._forgetting.stop()
         self._periodic.stop()
 
     def look(self) -> None:
@@ -48,6 +55,13 @@ class Upkeep:
         for artifact in pinned - self._asked:
             self._pool.preload(artifact)
         self._asked = pinned
+
+    def forget_counts(self) -> None:
+        """Count nothing of variants that were deleted, so that others of their names and versions begin at 0."""
+        counted = self._statistics.keys()
+        if counted:
+            with self._database.reading() as session:
+                self._statistics.forget(counted - variants.versions_of(session, {name for name, _ in counted}))
 
 
 def _artifact(session: Session, name: str) -> Artifact | None:

@@ -136,6 +136,12 @@ def wanted_digests(session: Session, digests: Collection[str]) -> set[str]:
     return set(session.scalars(query))
 
 
+def versions_of(session: Session, names: Collection[str]) -> set[tuple[str, int]]:
+    """Of the models called so, those that there are, each version with its model's name."""
+    query = select(Model.name, Variant.version).join(Model, Variant.model_id == Model.id).where(Model.name.in_(names))
+    return {(name, version) for name, version in session.execute(query)}
+
+
 def delete(session: Session, model: Model, variant: Variant) -> list[str]:
     """Remove one variant; returns the digests of blobs it named.
 

@@ -1,12 +1,13 @@
 """What each variant has answered so far.
 
-Counts live as long as the process. Of several gateway processes each keeps its own, and what is told is their sum.
+Counts live as long as the process and the variant do. Of several gateway processes each keeps its own, and what is told
+is their sum.
 """
 
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 #: Upper bounds, in seconds, of the classes that waiting and computing are counted in; a last class has none.
@@ -140,6 +141,17 @@ class Statistics:
         """A copy of all tallies."""
         with self._lock:
             return merged([self._tallies])
+
+    def keys(self) -> set[Key]:
+        """Of which there is a tally."""
+        with self._lock:
+            return set(self._tallies)
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Those of variants that there are no more: others may come to have their names."""
+        with self._lock:
+            for key in keys:
+                self._tallies.pop(key, None)
 
     def _tally(self, key: Key) -> Tally:
         tally = self._tallies.get(key)

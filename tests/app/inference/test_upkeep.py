@@ -9,6 +9,7 @@ from app.blobs import LocalBlobStore
 from app.inference.upkeep import Upkeep
 from app.registry import Database, migrations, models, variants
 from app.serving.pool import Artifact, Pool
+from app.serving.statistics import Statistics
 from tests import graphs
 from tests.app.registry.conftest import new_revision
 from tests.app.serving.artifacts import kept_model
@@ -23,6 +24,7 @@ class House:
         self.database = Database(url)
         self.blobs = LocalBlobStore(folder / "blobs")
         self.pool = Pool(self.blobs, folder, folder / "mapped", intra_op_threads=1)
+        self.statistics = Statistics()
         self.artifact = self.add("linear", kept_model(self.blobs, graphs.linear_classifier(), folder))
 
     def add(self, name: str, artifact: Artifact) -> Artifact:
@@ -36,7 +38,7 @@ class House:
             (variants.load if back else variants.unload)(variants.find(session, model, "original"))
 
     def upkeep(self, *pinned: str) -> Upkeep:
-        return Upkeep(self.database, self.pool, pinned)
+        return Upkeep(self.database, self.pool, self.statistics, pinned)
 
 
 @pytest.fixture
@@ -75,6 +77,18 @@ def test_an_artifact_of_two_models_leaves_with_the_last(house: House) -> None:
         house.unload(name)
         house.upkeep().look()
         assert house.pool.is_loaded(house.artifact) is stays
+
+
+def test_what_was_counted_of_a_deleted_model_is_not_of_the_next_of_its_name(house: House) -> None:
+    house.add("other", house.artifact)
+    for name in ("linear", "other"):
+        house.statistics.record_failure((name, 1), 1000)
+    house.upkeep().forget_counts()
+    assert house.statistics.keys() == {("linear", 1), ("other", 1)}
+    with house.database.writing() as session:
+        models.delete(session, "linear")
+    house.upkeep().forget_counts()
+    assert house.statistics.keys() == {("other", 1)}
 
 
 def test_what_is_pinned_is_loaded_without_a_request(house: House) -> None:
