@@ -86,20 +86,25 @@ class Client:
 
 
 def one_for_each_process(service: Service) -> list[Client]:
-    """Connections that all processes have a part of."""
-    clients: list[Client] = []
+    """A connection to each process."""
+    clients: dict[int, Client] = {}
 
     def all_have_one() -> bool:
-        clients.append(Client(service))
-        clients[-1].ask("GET", "/v2/health/live")
-        mine = {client.port for client in clients}
-        return all(
-            any(each.raddr and each.raddr.port in mine for each in connections(process))
-            for process in gateways(service)
-        )
+        client = Client(service)
+        client.ask("GET", "/v2/health/live")
+        there = gateways(service)
+        for process in there:
+            if any(each.raddr and each.raddr.port == client.port for each in connections(process)):
+                clients.setdefault(process.pid, client)
+        # A new process takes seconds to start, and connections that rest for as long are closed.
+        for each in clients.values():
+            each.ask("GET", "/v2/health/live")
+        if client not in clients.values():
+            client.close()
+        return clients.keys() == {process.pid for process in there}
 
     eventually(all_have_one, what="a connection to each process")
-    return clients
+    return list(clients.values())
 
 
 def test_a_change_through_one_process_is_seen_by_all_within_a_second(several: Service) -> None:
