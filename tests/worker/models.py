@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from app.engines.cpu import Cpu
+from app.engines.cpu import Cpu, this_cpu
 from worker.methods import METHODS, CalibrationSamples, Made, Progress, Task
 
 Shape = Sequence[int | str | None]
@@ -17,6 +17,8 @@ Shape = Sequence[int | str | None]
 VNNI = Cpu(model="test", architecture="x86_64", cores=1, vnni=True)
 NO_VNNI = Cpu(model="test", architecture="x86_64", cores=1, vnni=False)
 ARM = Cpu(model="test", architecture="aarch64", cores=1, vnni=False)
+#: What answers are compared on has to be made for the CPU that they are computed on.
+HERE = this_cpu()
 
 
 def model(
@@ -130,7 +132,7 @@ def make(
     source: Path,
     arrays: Mapping[str, NDArray[Any]] | None = None,
     *,
-    cpu: Cpu = VNNI,
+    cpu: Cpu = HERE,
     calibrate: int = 16,
     labels: NDArray[np.int64] | None = None,
     point: tuple[str, ...] | None = None,

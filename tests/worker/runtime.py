@@ -38,5 +38,7 @@ def _options() -> ort.SessionOptions:
 
 
 def cosine(left: NDArray[Any], right: NDArray[Any]) -> float:
+    """Of the angle between the two; 0 where one is zeros."""
     a, b = left.astype(np.float64).ravel(), right.astype(np.float64).ravel()
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / lengths) if lengths else 0.0
