@@ -9,6 +9,10 @@ from pathlib import Path
 
 from app.errors import Invalid
 
+#: Of ONNX's own operators, and of those that engines bring with them.
+STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+_ENGINE_DOMAINS = frozenset({"com.microsoft"})
+
 #: What an engine calls in a library of operators.
 _ENTRY = "RegisterCustomOps"
 
@@ -24,6 +28,11 @@ def allow(libraries: Mapping[str, Path]) -> None:
 def allowed() -> dict[str, Path]:
     """The libraries of the domains that are allowed."""
     return dict(_libraries)
+
+
+def runnable_domains() -> frozenset[str]:
+    """The domains whose operators run here. Of any other, an operator can only be a function of the model's own."""
+    return STANDARD_DOMAINS | _ENGINE_DOMAINS | _libraries.keys()
 
 
 def listed(setting: str) -> dict[str, Path]:

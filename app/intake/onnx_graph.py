@@ -10,7 +10,7 @@ from onnx.checker import ValidationError
 from onnx.defs import onnx_opset_version
 from onnx.shape_inference import InferenceError
 
-from app import custom_operators
+from app.custom_operators import STANDARD_DOMAINS, runnable_domains
 from app.engines.engine import TensorSpec
 from app.errors import InvalidModel, TooLarge
 from app.intake.onnx_walk import Found
@@ -21,8 +21,6 @@ MAX_DEPTH = 16
 MAX_CALL_DEPTH = 64
 MAX_UNFOLDED_NODES = 1_000_000
 
-STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-_ENGINE_DOMAINS = STANDARD_DOMAINS | {"com.microsoft"}
 _NEWEST = {"": onnx_opset_version(), "ai.onnx.ml": onnx.defs.C.schema_version_map()["ai.onnx.ml"][1]}
 
 _DATATYPES: dict[int, str] = {
@@ -57,7 +55,7 @@ class OperatorCounter:
         #: The first node of each operator: its name or, where it has none, its first output's.
         self.nodes: dict[str, str] = {}
         self._functions: set[Function] = set()
-        self._domains = _ENGINE_DOMAINS | custom_operators.allowed().keys()
+        self._domains = runnable_domains()
         for function in functions:
             key = (_domain(function.domain), function.name, function.overload)
             if key in self._functions:

@@ -277,4 +277,4 @@ def _check_trainable(method: Method, operators: Collection[str], nodes: Mapping[
 def _is_function(name: str) -> bool:
     """Whether `name` is a function of the model's own, what it is made of being counted by itself."""
     domain, separator, _ = name.rpartition("::")
-    return bool(separator) and domain != "com.microsoft" and domain not in custom_operators.allowed()
+    return bool(separator) and domain not in custom_operators.runnable_domains()
