@@ -104,6 +104,9 @@ def _parsed(source: Path) -> ModelProto:
         if "alloc" in str(error):
             raise MemoryError from error
         raise InvalidModel(_why_unreadable(content, error)) from error
+    except UnicodeDecodeError as error:
+        # Only protobuf's decoder in Python looks at text this early; see `OperatorCounter.count` for the others.
+        raise InvalidModel("the model holds text that is not UTF-8") from error
     if len(UnknownFieldSet(model)):
         raise InvalidModel("the file is not an ONNX model, or one with other bytes before or after it")
     if not model.HasField("graph"):

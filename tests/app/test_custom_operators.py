@@ -3,13 +3,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from onnxruntime_extensions import get_library_path
 
 from app import custom_operators
 from app.confinement import Grant
 from app.errors import Invalid
-
-LIBRARY = Path(get_library_path())
+from tests.custom_operators import LIBRARY
 
 
 @pytest.fixture(autouse=True)

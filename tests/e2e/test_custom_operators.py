@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnxruntime_extensions import get_library_path
 
 from tests import graphs
+from tests.custom_operators import LIBRARY
 from tests.e2e.conftest import npz
 from tests.e2e.service import Service
 
@@ -16,7 +16,7 @@ METHODS = ("fp16", "dynamic", "int8", "mixed", "int4")
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    allowed = {"OCTET_CUSTOM_OPERATORS": f"ai.onnx.contrib={get_library_path()}", "OCTET_ISOLATE": "1"}
+    allowed = {"OCTET_CUSTOM_OPERATORS": f"ai.onnx.contrib={LIBRARY}", "OCTET_ISOLATE": "1"}
     made = Service(tmp_path / "home", allowed)
     made.start()
     yield made

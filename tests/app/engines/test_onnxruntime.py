@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnxruntime_extensions import get_library_path
 
 from app import custom_operators
 from app.engines import ENGINES
 from app.errors import InvalidModel
 from tests import graphs
+from tests.custom_operators import LIBRARY
 
 ENGINE = ENGINES["onnxruntime"]
 
@@ -47,9 +47,8 @@ def test_custom_operators_run_where_they_are_allowed(tmp_path: Path, monkeypatch
     path = graphs.save(graphs.custom_operator(), tmp_path / "upload.onnx")
     with pytest.raises(InvalidModel, match="NegPos"):
         ENGINE.load(path, intra_op_threads=1)
-    library = Path(get_library_path())
     # Of two domains, one library.
-    monkeypatch.setattr(custom_operators, "_libraries", dict.fromkeys(["ai.onnx.contrib", "com.example"], library))
+    monkeypatch.setattr(custom_operators, "_libraries", dict.fromkeys(["ai.onnx.contrib", "com.example"], LIBRARY))
     (tmp_path / "saved").mkdir()
     saved = tmp_path / "saved" / ENGINE.save(path, tmp_path / "saved")
     x = np.random.default_rng(0).normal(size=(2, 64)).astype(np.float32)

@@ -1,4 +1,7 @@
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -392,6 +395,23 @@ def test_a_file_that_cannot_be_served_is_refused_with_the_reason(
         room.model(filename, content)
     assert refused.value.field == "file"
     assert str(room.path) not in refused.value.detail
+
+
+def test_text_that_is_not_utf8_is_refused_by_the_slow_decoder_too(room: Room) -> None:
+    room.upload(relu().SerializeToString().replace(b"Relu", b"\xff\xfe\xfd\xfc"))
+    program = (
+        "import sys; from pathlib import Path; from app.intake import artifacts, onnx_model;"
+        "folder = Path(sys.argv[1]); limits = artifacts.Limits(seconds=60, unpacked_bytes=1024**2);"
+        "onnx_model.check_model(folder / 'upload', 'm.onnx', folder / 'scratch', limits)"
+    )
+    refused = subprocess.run(
+        [sys.executable, "-c", program, str(room.path)],
+        env=os.environ | {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "InvalidModel: the model holds text that is not UTF-8" in refused.stderr
 
 
 def test_graphs_may_be_nested_sixteen_deep(room: Room) -> None:

@@ -21,7 +21,7 @@ def check(data: bytes) -> None:
     message = _Request()
     try:
         message.ParseFromString(data)
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):
         return  # The library refuses it before it gets here.
     parses_at_once(message, len(data))
     try:
@@ -49,7 +49,7 @@ def mutated(data: bytes, random: Random, mutate: Mutate) -> bytes:
     message = _Request()
     try:
         message.ParseFromString(data)
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):
         return mutate(data)
     for _ in range(random.choice((1, 1, 2, 4))):
         change(message, random, mutate)

@@ -47,7 +47,7 @@ def _mutated_model(data: bytes, random: Random, mutate: Mutate) -> bytes:
     model = ModelProto()
     try:
         model.ParseFromString(data)
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):
         return mutate(data)
     for _ in range(random.choice((1, 1, 2, 4))):
         change(model, random, mutate)
