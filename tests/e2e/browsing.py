@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Route
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Route, expect
 
 from tests.servers import missing
 
 DESKTOP, PHONE = 1280, 390
 Scheme = Literal["light", "dark"]
+
+# As long as what is pressed is waited for: a busy machine is no defect.
+expect.set_options(timeout=30_000)
 
 
 def launched(playwright: Playwright) -> Browser:

@@ -43,6 +43,7 @@ def test_from_an_upload_to_a_new_default_by_clicking(window: Window, embedded: S
 
     page.get_by_role("link", name="Models").click()
     page.get_by_label("Drop an ONNX model here").set_input_files(EXAMPLES / "resnet20.onnx")
+    expect(page.get_by_label("Name", exact=True)).to_have_value("resnet20")
     page.get_by_label("Dataset", exact=True).select_option("cifar10_512")
     page.get_by_role("checkbox", name=re.compile("^int8")).check()
     page.get_by_role("button", name="Upload").click()

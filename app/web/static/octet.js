@@ -11,11 +11,12 @@ import "./streams.js";
 
 function wire(root) {
   wireExperiments(root);
-  wireForms(root);
   wireDrops(root);
   wireFilters(root);
   wireMethods(root);
   wireTries(root);
+  // Last: it sends what was pressed before, with what the others fill in.
+  wireForms(root);
   drawCharts(root);
 }
 
