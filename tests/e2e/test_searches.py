@@ -7,9 +7,13 @@ from typing import Any
 import httpx
 import psutil
 
+from app.registry import Database
+from app.registry.tables import Job
+from app.settings import Settings
 from tests import graphs
 from tests.e2e.conftest import npz
 from tests.e2e.faults.test_processes import CHILD, WORKER, find, prepare
+from tests.e2e.faults.whole import settings_of
 from tests.e2e.service import Service, eventually
 from tests.servers import missing
 
@@ -26,6 +30,16 @@ def events_of(service: Service, job_id: str) -> list[dict[str, Any]]:
 
 def blobs(service: Service) -> int:
     return sum(path.is_file() for path in (service.home / "blobs").rglob("*"))
+
+
+def has_checkpoint(service: Service, job_id: str) -> bool:
+    """Whether the registry names one: its blob is there before a next attempt would find it."""
+    database = Database(Settings(**settings_of(service)).registry_url)  # type: ignore[arg-type]
+    try:
+        with database.reading() as session:
+            return session.get_one(Job, job_id).checkpoint_digest is not None
+    finally:
+        database.close()
 
 
 def test_a_search_tells_of_its_trials_and_any_of_its_points_becomes_a_variant(
@@ -75,7 +89,7 @@ def test_training_goes_on_where_it_was_when_its_worker_was_killed(
     prepare(embedded, model_bytes, dataset_bytes)
     options = {"epochs": 1000, "max_seconds": 20, "repair": False, "max_accuracy_drop": 0.5}
     job_id = embedded.submit(method="qat", dataset="samples", options=options)
-    eventually(lambda: blobs(embedded) == 3, what="a checkpoint")
+    eventually(lambda: has_checkpoint(embedded, job_id), what="a checkpoint")
     child, worker = find(embedded, CHILD), find(embedded, WORKER)
     assert child is not None
     assert worker is not None
