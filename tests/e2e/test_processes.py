@@ -107,17 +107,19 @@ def one_for_each_process(service: Service) -> list[Client]:
     return list(clients.values())
 
 
-def test_a_change_through_one_process_is_seen_by_all_within_a_second(several: Service) -> None:
+def test_a_change_through_one_process_is_soon_seen_by_all(several: Service) -> None:
     clients = one_for_each_process(several)
-    assert {client.infer() for client in clients} == {200}
     first = clients[0]
+
+    def all_answer(status: int) -> bool:
+        return {client.infer() for client in clients} == {status}
+
+    assert all_answer(200)
     for action, expected in (("unload", 503), ("load", 200)):
         assert first.ask("POST", f"/v2/repository/models/linear/{action}")[0] == 200
-        time.sleep(1)
-        assert {client.infer() for client in clients} == {expected}
+        eventually(lambda expected=expected: all_answer(expected), what=f"{expected} from all")  # type: ignore[misc]
     assert first.ask("DELETE", "/api/v1/models/linear")[0] == 204
-    time.sleep(1)
-    assert {client.infer() for client in clients} == {404}
+    eventually(lambda: all_answer(404), what="404 from all")
     eventually(lambda: figure(several, "octet_loaded_bytes") is None, what="memory given back by all")
 
 

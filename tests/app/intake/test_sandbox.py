@@ -168,8 +168,8 @@ def test_a_child_that_hangs_is_killed_with_all_it_started(
     monkeypatch.setattr(sandbox, "_EXIT_SECONDS", 0.3)
     mark = room.folder / "pid"
     misbehaving(monkeypatch, f"Path('pid').write_text(str(os.getpid()))\n{program}")
-    with pytest.raises(InvalidModel, match=r"within 0\.7 seconds"):
-        inspect_model(room.upload(b"x"), "m.onnx", room.folder, Limits(0.7, 1000))
+    with pytest.raises(InvalidModel, match="within 3 seconds"):
+        inspect_model(room.upload(b"x"), "m.onnx", room.folder, Limits(3, 1000))
     group = int(mark.read_text())
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and _group_lives(group):

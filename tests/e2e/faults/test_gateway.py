@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from itertools import count
 
@@ -79,8 +78,8 @@ def test_of_what_a_restarted_gateway_acknowledged_nothing_is_lost_and_nothing_do
     done.set()
     for thread in threads:
         thread.join()
-    # Counts are kept once a second.
-    time.sleep(2)
+    # Of outcomes those count whose units are kept, which happens once a second.
+    eventually(lambda: not list(clients[2].broken_promises()), what="the units' being kept")
     clients[2].promote(address, "dynamic")
     assert [client.faults for client in clients] == [[], [], []]
     assert_whole(service)
