@@ -12,7 +12,9 @@ from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
+
+from app.errors import Invalid
 
 MessageClass = type[Any]
 
@@ -25,6 +27,14 @@ class Method:
     request: MessageClass
     response: MessageClass
     streams: bool
+
+    def parsed(self, raw: bytes) -> Any:
+        """The request that these bytes are; raises `Invalid` where they are none."""
+        try:
+            return self.request.FromString(raw)
+        # Which of them text that is not UTF-8 raises depends on the protobuf runtime.
+        except (DecodeError, UnicodeDecodeError) as error:
+            raise Invalid("failed to parse the request: it is no message of this call") from error
 
 
 (DESCRIPTION,) = FileDescriptorSet.FromString(

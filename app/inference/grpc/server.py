@@ -100,7 +100,7 @@ def _told(name: str, call: Call, service: Service) -> Call:
 
 def _with_fields(method: Method, call: Callable[[Message], Awaitable[Fields]]) -> Call:
     async def answer(raw: bytes, _: Context) -> bytes:
-        fields = await call(method.request.FromString(raw))
+        fields = await call(method.parsed(raw))
         made: bytes = json_format.ParseDict(fields, method.response()).SerializeToString()
         return made
 

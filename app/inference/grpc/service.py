@@ -28,7 +28,7 @@ _RENDERED_AT_ONCE_BYTES = 16_384
 #: Requests of one stream that are taken before the first of them is answered.
 _STREAM_AHEAD = 64
 
-_Request = METHODS["ModelInfer"].request
+_INFER = METHODS["ModelInfer"]
 _StreamResponse = METHODS["ModelStreamInfer"].response
 
 Context = ServicerContext[bytes, bytes]
@@ -143,7 +143,7 @@ class Service:
 
     async def model_infer(self, raw: bytes, context: Context) -> bytes:
         """A `ModelInferResponse`; whose answer it is, and where the time went, is in the trailing metadata."""
-        response = await self._answered(_Request.FromString(raw), len(raw), context)
+        response = await self._answered(_INFER.parsed(raw), len(raw), context)
         timing = (("server-timing", server_timing(response.timing)),) if response.timing is not None else ()
         context.set_trailing_metadata((("x-model-variant", response.served.label), *timing))
         serialized: bytes = (await self._rendered(response)).SerializeToString()
@@ -180,9 +180,9 @@ class Service:
 
     async def _streamed(self, raw: bytes, context: Context) -> bytes:
         """The answer, or what went wrong, which ends no stream."""
-        request = _Request()
+        request = _INFER.request()
         try:
-            request = _Request.FromString(raw)
+            request = _INFER.parsed(raw)
             if self._gate is not None:
                 self._gate.count(CALLER.get())
             response = await self._answered(request, len(raw), context)

@@ -2,7 +2,6 @@
 
 import logging
 
-from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from app import errors
@@ -37,8 +36,6 @@ def status_of(method: str, error: Exception) -> tuple[StatusCode, str]:
         return StatusCode.UNAVAILABLE, "the registry does not answer; try again"
     if isinstance(error, IntegrityError):
         return StatusCode.ABORTED, "another request changed the same thing at the same time; try again"
-    if isinstance(error, (DecodeError, UnicodeDecodeError)):
-        return StatusCode.INVALID_ARGUMENT, "failed to parse the request: it is no message of this call"
     for kind in type(error).__mro__:
         if kind in _STATUS:
             assert isinstance(error, errors.OctetError)
