@@ -1,6 +1,7 @@
 """A model with variants, and what units in an experiment on it did."""
 
 import numpy as np
+from fastapi.testclient import TestClient
 
 from app.experiments.assignment import Arm, Split
 from app.experiments.counts import Counts
@@ -8,6 +9,8 @@ from app.registry import Database, models, records, variants
 from app.registry.tables import Variant
 
 URL = "/api/v1/models/linear/experiments"
+ARMS = [{"variant": "original", "weight": 50, "control": True}, {"variant": "int8", "weight": 50}]
+WANTED = {"name": "int8-live", "seed": "a seed", "arms": ARMS}
 SPLIT = Split("a seed", (Arm("original", 50, control=True), Arm("int8", 50)))
 
 
@@ -65,3 +68,15 @@ def keep_counts(
     with database.writing() as session:
         records.save_counts(session, experiment_id, "one", counts.to_json())
     return counts
+
+
+def create(client: TestClient, **changes: object) -> str:
+    """The address of a new experiment as `WANTED`, but for `changes`."""
+    answer = client.post(URL, json=WANTED | changes)
+    assert answer.status_code == 201, answer.text
+    address: str = answer.headers["Location"]
+    return address
+
+
+def id_of(address: str) -> str:
+    return address.rsplit("/", 1)[1]

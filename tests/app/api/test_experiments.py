@@ -1,7 +1,6 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -9,43 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.experiments.counts import Counts
-from app.registry import Database, experiments, records, retention
-from app.registry.records import NewExposure, NewPairedAnswer
-from app.registry.tables import now
-from app.settings import Settings
+from app.registry import Database, records
 from tests.app.conftest import Kept, upload_model
-from tests.app.live_experiment import SPLIT, URL, add_variants, keep_counts
-
-ARMS = [{"variant": "original", "weight": 50, "control": True}, {"variant": "int8", "weight": 50}]
-WANTED = {"name": "int8-live", "seed": "a seed", "arms": ARMS}
-
-
-@pytest.fixture
-def database(settings: Settings, client: TestClient) -> Iterator[Database]:
-    """The registry of the gateway, where model `linear` has `int8`, and `bad`, which was rejected."""
-    upload_model(client)
-    database = Database(settings.registry_url)
-    add_variants(database)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def started(client: TestClient, database: Database) -> str:
-    """The address of an experiment that runs."""
-    address = _create(client)
-    assert client.post(f"{address}/start").status_code == 200
-    return address
-
-
-def _create(client: TestClient, **changes: object) -> str:
-    answer = client.post(URL, json=WANTED | changes)
-    assert answer.status_code == 201, answer.text
-    return answer.headers["Location"]
-
-
-def _id(address: str) -> str:
-    return address.rsplit("/", 1)[1]
+from tests.app.live_experiment import ARMS, SPLIT, URL, WANTED, create, id_of, keep_counts
 
 
 def test_a_draft_is_kept_with_its_place_and_changes_nothing(client: TestClient, database: Database) -> None:
@@ -147,9 +112,6 @@ def test_half_a_character_is_refused(client: TestClient, database: Database, wro
     body = json.dumps(WANTED | {wrong: "half"}).replace('"half"', '"\\ud800"')
     answer = client.post(URL, content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["field"]) == (422, "body")
-    outcome = json.dumps([OUTCOME | {"unit": "half"}]).replace('"half"', '"\\ud800"')
-    answer = client.post("/api/v1/outcomes", content=outcome, headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.json()["field"]) == (422, "body")
 
 
 def test_what_is_not_there_is_not_found(client: TestClient, database: Database) -> None:
@@ -178,10 +140,10 @@ def test_an_experiment_of_another_model_is_not_found(client: TestClient, started
 
 
 def test_a_second_experiment_waits_for_the_first(client: TestClient, started: str) -> None:
-    second = _create(client, name="second")
+    second = create(client, name="second")
     refused = client.post(f"{second}/start")
     assert refused.status_code == 409
-    assert _id(started) in refused.json()["detail"]
+    assert id_of(started) in refused.json()["detail"]
     assert client.post(f"{started}/pause").json()["state"] == "paused"
     assert client.post(f"{second}/start").status_code == 409
     assert client.post(f"{started}/stop", json={"reason": "enough"}).json()["state"] == "stopped"
@@ -232,7 +194,7 @@ def test_a_change_needs_the_state_that_it_was_made_for(client: TestClient, start
 
 
 def test_a_key_makes_one_change(client: TestClient, database: Database) -> None:
-    address = _create(client)
+    address = create(client)
     headers = {"Idempotency-Key": "k"}
     answers = [client.post(f"{address}/start", headers=headers) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200] * 3
@@ -290,7 +252,7 @@ def test_rolling_back_takes_the_units_of_an_arm(client: TestClient, started: str
 
 
 def test_promoting_makes_an_arm_the_default(client: TestClient, database: Database) -> None:
-    address = _create(client)
+    address = create(client)
     assert client.post(f"{address}/promote", json={"variant": "int8"}).status_code == 409
     client.post(f"{address}/start")
     for wrong in ("fp16", "bad"):
@@ -304,7 +266,7 @@ def test_promoting_makes_an_arm_the_default(client: TestClient, database: Databa
 def test_a_mismatch_of_the_split_warns_and_stops_promotion(
     client: TestClient, database: Database, started: str
 ) -> None:
-    keep_counts(database, _id(started), 4000, lost=0.3)
+    keep_counts(database, id_of(started), 4000, lost=0.3)
     ratio = client.get(started).json()["results"]["sample_ratio"]
     assert ratio["mismatch"] is True
     assert ratio["p_value"] < 0.001
@@ -326,13 +288,13 @@ def test_results_of_nothing_say_that_nothing_is_known(client: TestClient, starte
 
 
 def test_results_add_up_what_processes_counted(client: TestClient, database: Database) -> None:
-    address = _create(
+    address = create(
         client,
         guardrails=[{"metric": "error_rate", "margin_abs": 0.05}],
         shadow=[{"variant": "int8", "sample": 0.5}],
     )
     client.post(f"{address}/start")
-    counts = keep_counts(database, _id(address), 3000, faster=3)
+    counts = keep_counts(database, id_of(address), 3000, faster=3)
     other = Counts(("original", "int8"))
     other.failed(SPLIT.place("user-0"))
     for number in range(400):
@@ -345,7 +307,7 @@ def test_results_add_up_what_processes_counted(client: TestClient, database: Dat
             max_abs_difference=0.2,
         )
     with database.writing() as session:
-        records.save_counts(session, _id(address), "two", other.to_json())
+        records.save_counts(session, id_of(address), "two", other.to_json())
     results = client.get(address).json()["results"]
     control, arm = results["arms"]
     assert control["requests"] + arm["requests"] == 3001
@@ -368,9 +330,9 @@ def test_results_add_up_what_processes_counted(client: TestClient, database: Dat
 
 
 def test_an_arm_that_fails_is_worse(client: TestClient, database: Database) -> None:
-    address = _create(client, guardrails=[{"metric": "error_rate", "margin_abs": 0.02}])
+    address = create(client, guardrails=[{"metric": "error_rate", "margin_abs": 0.02}])
     client.post(f"{address}/start")
-    keep_counts(database, _id(address), 2000, failing=0.3)
+    keep_counts(database, id_of(address), 2000, failing=0.3)
     verdict = client.get(address).json()["results"]["arms"][1]["verdict"]
     assert verdict["word"] == "worse"
     assert verdict["guardrails"][0]["result"] == "broken"
@@ -397,9 +359,9 @@ def test_assigning_is_the_split_and_counts_for_nothing(client: TestClient, start
 
 
 def test_a_ramp_begins_where_the_coverage_is(client: TestClient, database: Database) -> None:
-    first = client.get(_create(client, ramp=RAMP)).json()
+    first = client.get(create(client, ramp=RAMP)).json()
     assert (first["coverage"], first["step"]) == (0.01, 1)
-    second = client.get(_create(client, ramp=RAMP, coverage=0.1)).json()
+    second = client.get(create(client, ramp=RAMP, coverage=0.1)).json()
     assert (second["coverage"], second["step"]) == (0.1, 2)
 
 
@@ -427,143 +389,3 @@ def _read_events(text: str) -> list[dict[str, object]]:
             with suppress(ValueError):
                 events.append(json.loads(line.removeprefix("data: ")))
     return events
-
-
-def expose(database: Database, address: str, request_id: str, unit: str) -> None:
-    place = SPLIT.place(unit)
-    assert place.variant is not None
-    with database.writing() as session:
-        exposure = NewExposure(request_id, place.variant, place.bucket, place.key, now())
-        records.add_exposures(session, _id(address), [exposure])
-
-
-def test_outcomes_belong_to_the_arm_that_answered(client: TestClient, database: Database, started: str) -> None:
-    counts = keep_counts(database, _id(started), 500)
-    reports = [{"unit": f"user-{number}", "metric": "clicked", "value": number % 2} for number in range(500)]
-    assert client.post("/api/v1/outcomes", json=reports).json() == {"received": 500, "new": 500}
-    assert client.post("/api/v1/outcomes", json=reports).json() == {"received": 500, "new": 0}
-    early = [{"request_id": "r1", "metric": "revenue", "value": 7.5}]
-    assert client.post("/api/v1/outcomes", json=early).json()["new"] == 1
-    control, arm = client.get(started).json()["results"]["arms"]
-    assert control["outcomes"]["clicked"]["count"] == counts.unit_count("original")
-    assert arm["outcomes"]["clicked"]["count"] == counts.unit_count("int8")
-    assert arm["outcomes"]["clicked"]["mean"]["low"] < 0.5 < arm["outcomes"]["clicked"]["mean"]["high"]
-    assert "revenue" not in control["outcomes"] | arm["outcomes"]
-    unit = next(f"user-{number}" for number in range(100) if SPLIT.arm(f"user-{number}") == "int8")
-    expose(database, started, "r1", unit)
-    control, arm = client.get(started).json()["results"]["arms"]
-    assert arm["outcomes"]["revenue"] == {"count": 1, "mean": {"low": None, "estimate": 7.5, "high": None}}
-    assert "revenue" not in control["outcomes"]
-    assert "clicked" in arm["verdict"]["outcomes"]
-
-
-def test_outcomes_of_units_that_never_came_do_not_count(client: TestClient, database: Database, started: str) -> None:
-    keep_counts(database, _id(started), 10)
-    reports = [{"unit": f"user-{number}", "metric": "clicked", "value": 1} for number in range(20)]
-    client.post("/api/v1/outcomes", json=reports)
-    arms = client.get(started).json()["results"]["arms"]
-    assert sum(arm["outcomes"].get("clicked", {"count": 0})["count"] for arm in arms) == 10
-
-
-def test_late_outcomes_are_welcome(client: TestClient, database: Database, started: str) -> None:
-    expose(database, started, "r1", "user-1")
-    keep_counts(database, _id(started), 10)
-    client.post(f"{started}/rollback")
-    late = [
-        {"request_id": "r1", "metric": "clicked", "value": 1},
-        {"unit": "user-2", "metric": "clicked", "value": True, "experiment": _id(started)},
-    ]
-    assert client.post("/api/v1/outcomes", json=late).json()["new"] == 2
-    arms = client.get(started).json()["results"]["arms"]
-    assert sum(arm["outcomes"].get("clicked", {"count": 0})["count"] for arm in arms) == 2
-
-
-def test_a_label_is_no_outcome_that_has_a_mean(client: TestClient, database: Database, started: str) -> None:
-    expose(database, started, "r1", "user-1")
-    answered = [NewPairedAnswer("r1", "int8", 3, 4, now()), NewPairedAnswer("r2", "int8", 4, 3, now())]
-    with database.writing() as session:
-        records.add_paired_answers(session, _id(started), answered)
-    # The second request is of a user who is not covered: nothing but the shadow knows it.
-    client.post(f"{started}/stop")
-    labels = [{"request_id": each, "metric": "label", "value": 3} for each in ("r1", "r2")]
-    assert client.post("/api/v1/outcomes", json=labels).json() == {"received": 2, "new": 2}
-    other = [{"request_id": each, "metric": "label", "value": 4} for each in ("r1", "r2")]
-    assert client.post("/api/v1/outcomes", json=other).json() == {"received": 2, "new": 0}
-    results = client.get(started).json()["results"]
-    assert all(arm["outcomes"] == {} for arm in results["arms"])
-    (shadow,) = results["shadows"]
-    right = shadow["right_answers"]
-    assert (right["labelled"], right["control_only"], right["variant_only"]) == (2, 1, 1)
-    assert right["p_value"] == 1
-    verdict = results["arms"][1]["verdict"]
-    assert verdict["right_answers"] == right["change"]
-    assert "alone right on 1, alone wrong on 1 of 2 labelled" in verdict["sentence"]
-
-
-@pytest.mark.parametrize("about", [{}, {"experiment": True}])
-def test_a_label_beyond_the_classes_of_the_model_is_refused(
-    client: TestClient, database: Database, kept: Kept, started: str, about: dict[str, bool]
-) -> None:
-    named = {"experiment": _id(started)} if about else {}
-    with database.writing() as session:
-        experiments.find(session, _id(started)).revision.class_names = ["cat", "dog", "eel", "fox"]
-    before = kept.now()
-    answer = client.post("/api/v1/outcomes", json=[LABEL | named | {"value": 3}, LABEL | named | {"value": 4}])
-    assert (answer.status_code, answer.json()["field"]) == (422, "1.value")
-    assert "4 classes, 0 to 3" in answer.json()["detail"]
-    assert kept.now() == before
-    assert client.post("/api/v1/outcomes", json=[LABEL | named | {"value": 3}]).json()["new"] == 1
-
-
-def test_a_closed_experiment_takes_no_outcomes(client: TestClient, database: Database, started: str) -> None:
-    client.post(f"{started}/stop")
-    assert client.get(started).json()["closed_at"] is None
-    with database.writing() as session:
-        experiment = retention.claim(session, _id(started))
-        assert experiment is not None
-        retention.close(session, experiment, Counts(("original", "int8")).to_json())
-    refused = client.post("/api/v1/outcomes", json=[OUTCOME | {"experiment": _id(started)}])
-    assert (refused.status_code, refused.json()["field"]) == (409, "0.experiment")
-    assert "takes no outcomes any more" in refused.json()["detail"]
-    assert client.get(started).json()["closed_at"] is not None
-
-
-OUTCOME = {"unit": "u1", "metric": "clicked", "value": 1}
-LABEL = {"request_id": "r1", "metric": "label"}
-
-
-@pytest.mark.parametrize(
-    ("reports", "status", "field", "words"),
-    [
-        ([{"unit": "u1", "value": 1}], 422, "0.metric", "required"),
-        ([{"unit": "u1", "metric": "", "value": 1}], 422, "0.metric", "pattern"),
-        ([OUTCOME, {"unit": "u1", "metric": "clicked"}], 422, "1.value", "required"),
-        ([OUTCOME, OUTCOME | {"value": "much"}], 422, "1.value", "number"),
-        ([OUTCOME, {"metric": "clicked", "value": 1}], 422, "1.unit", "outcome 1 must name"),
-        ([OUTCOME | {"request_id": "r1"}], 422, "0.unit", "not both"),
-        ([OUTCOME | {"unit": "a\0b"}], 422, "0.unit", "null"),
-        ([OUTCOME | {"unit": "u" * 201}], 422, "0.unit", "200"),
-        ([OUTCOME, OUTCOME | {"experiment": "0" * 32}], 404, "experiment", "no experiment"),
-        ([OUTCOME | {"colour": "red"}], 422, "0.colour", "not permitted"),
-        ([OUTCOME, LABEL | {"value": 1.5}], 422, "1.value", "numbers of classes"),
-        ([LABEL | {"value": -1}], 422, "0.value", "numbers of classes"),
-        ([OUTCOME | {"metric": "label"}], 422, "0.unit", "names the `request_id`"),
-        ([], 422, "body", "at least 1"),
-        ([OUTCOME] * 1001, 422, "body", "at most 1000"),
-        (OUTCOME, 422, "body", "list"),
-    ],
-)
-def test_a_wrong_outcome_is_named_and_none_is_kept(
-    client: TestClient, started: str, kept: Kept, reports: object, status: int, field: str, words: str
-) -> None:
-    before = kept.now()
-    answer = client.post("/api/v1/outcomes", json=reports)
-    assert (answer.status_code, answer.json()["field"]) == (status, field), answer.text
-    assert words in answer.json()["detail"]
-    assert kept.now() == before
-
-
-def test_outcomes_of_no_experiment_are_refused(client: TestClient, database: Database) -> None:
-    _create(client)
-    answer = client.post("/api/v1/outcomes", json=[OUTCOME])
-    assert (answer.status_code, answer.json()["field"]) == (409, "0.experiment")
