@@ -2,157 +2,21 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.blobs import LocalBlobStore
-from app.engines import ENGINES, TensorSpec
 from app.engines.engine import Array
 from app.errors import DeadlineUnmet, Invalid, QueueFull, Unavailable
-from app.serving.alarm import Alarm
 from app.serving.batches import Work
-from app.serving.lane import Answer, BatchLimits, Lane, Target
-from app.serving.loading import Artifact
+from app.serving.lane import Answer, Lane
 from app.serving.padding import Padding
-from app.serving.pool import Pool
-from app.serving.statistics import Statistics, Tally
-from app.serving.threads import ComputeThreads
-from tests.app.serving.artifacts import kept
-
-SOON_S = 30
-BAD = -1.0
-
-
-class Model:
-    """`x` [rows, …] → `double` [rows, …]. Refuses any batch with `BAD` in it; waits while `gate` is closed."""
-
-    inputs = (TensorSpec("x", "FP32", (-1, -1)),)
-    outputs = (TensorSpec("double", "FP32", (-1, -1)),)
-
-    def __init__(self) -> None:
-        self.batches: list[Array] = []
-        self.entered = threading.Semaphore(0)
-        self.gate = threading.Event()
-        self.gate.set()
-        self.answer: Callable[[Array], Array] = lambda x: x * 2
-
-    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
-        x = feeds["x"]
-        self.batches.append(x)
-        self.entered.release()
-        assert self.gate.wait(SOON_S)
-        if (x == BAD).any():
-            raise Invalid("the model refused these inputs")
-        return [self.answer(x)]
-
-    def shut(self) -> None:
-        self.gate.clear()
-
-
-class Engine:
-    name = "fake"
-
-    def __init__(self) -> None:
-        self.model = Model()
-        self.error: Exception | None = None
-
-    def load(self, path: Path, *, intra_op_threads: int, arena: bool = True) -> Model:
-        if self.error is not None:
-            raise self.error
-        return self.model
-
-
-class House:
-    """All that a lane needs. `now`: its clock, where a test sets one."""
-
-    def __init__(self, pool: Pool, engine: Engine, artifact: Artifact) -> None:
-        self.pool = pool
-        self.engine = engine
-        self.target = Target("linear", 1, artifact, joins=True)
-        self.statistics = Statistics()
-        self.now: int | None = None
-        self._ticks = itertools.count(1)
-        self._threads: list[ComputeThreads] = []
-        self._alarms: list[Alarm] = []
-
-    @property
-    def model(self) -> Model:
-        return self.engine.model
-
-    def tally(self) -> Tally:
-        return self.statistics.snapshot()["linear", 1]
-
-    def clock(self) -> int:
-        return next(self._ticks) if self.now is None else self.now
-
-    def lane(
-        self,
-        *,
-        threads: int = 1,
-        joins: bool = True,
-        padding: Padding | None = None,
-        steady: bool = False,
-        loaded: bool = True,
-        **limits: int,
-    ) -> Lane:
-        self._threads.append(ComputeThreads(threads))
-        if loaded:
-            self.pool.load(self.target.artifact)
-            self.model.batches.clear()
-            self.model.entered = threading.Semaphore(0)
-        target = replace(self.target, joins=joins, padding=padding, steady=steady)
-        self._alarms.append(Alarm(self.clock))
-        return Lane(
-            target, self.pool, self._threads[-1], self._alarms[-1], BatchLimits(**limits), self.statistics, self.clock
-        )
-
-    def occupied(self, lane: Lane) -> Any:
-        """A request that computes until the model's gate opens, so that others have to wait."""
-        self.model.shut()
-        first = lane.submit(work(1000))
-        assert self.model.entered.acquire(timeout=SOON_S)
-        return first
-
-    def close(self) -> None:
-        self.model.gate.set()
-        for alarm in self._alarms:
-            alarm.close()
-        for threads in self._threads:
-            threads.close()
-
-
-def work(*values: float, width: int = 1, **changes: Any) -> Work:
-    return Work({"x": np.repeat(np.array(values, np.float32)[:, None], width, axis=1)}, ("double",), **changes)
-
-
-def values(answer: Answer) -> list[float]:
-    (double,) = answer.arrays
-    return [float(value) for value in double[:, 0]]
-
-
-def ran(model: Model) -> list[list[float]]:
-    return [[float(value) for value in batch[:, 0]] for batch in model.batches]
-
-
-@pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    engine = Engine()
-    monkeypatch.setitem(ENGINES, "fake", engine)  # type: ignore[arg-type]
-    blobs = LocalBlobStore(tmp_path / "blobs")
-    (tmp_path / "blob").write_bytes(b"a model")
-    artifact = Artifact("fake", kept(blobs, tmp_path / "blob"))
-    house = House(Pool(blobs, tmp_path, tmp_path / "mapped", intra_op_threads=1), engine, artifact)
-    yield house
-    house.close()
-    house.pool.close()
+from tests.app.serving.lanes import BAD, SOON_S, House, Model, ran, values, work
 
 
 def test_one_alone_waits_for_nobody(house: House) -> None:
@@ -471,80 +335,6 @@ def test_a_load_that_fails_is_told_to_all_and_the_next_request_tries_again(house
             lane.submit(work(1)).result(SOON_S)
     house.engine.error = None
     assert values(lane.submit(work(1)).result(SOON_S)) == [2]
-
-
-@pytest.fixture
-def quick(house: House) -> Lane:
-    """A lane whose runs are known to take next to no time."""
-    lane = house.lane(steady=True)
-    lane.submit(work(1)).result(SOON_S)
-    return lane
-
-
-def test_what_is_over_at_once_is_computed_in_the_calling_thread(house: House, quick: Lane) -> None:
-    threads: list[threading.Thread] = []
-
-    def note(x: Array) -> Array:
-        threads.append(threading.current_thread())
-        return x
-
-    house.model.answer = note
-    answer = quick.at_once(work(3, timeout_us=1000))
-    assert answer is not None
-    assert values(answer) == [3]
-    assert answer.timing.batch_rows == 1
-    assert threads == [threading.current_thread()]
-    assert house.tally().rows == 2
-
-
-def test_an_error_of_what_is_computed_at_once_is_raised(house: House, quick: Lane) -> None:
-    with pytest.raises(Invalid, match="refused"):
-        quick.at_once(work(BAD))
-    assert house.tally().fail.count == 1
-    with pytest.raises(DeadlineUnmet):
-        quick.at_once(work(1, timeout_us=0))
-
-
-def test_nothing_is_computed_at_once_by_a_model_whose_runs_take_as_long_as_its_inputs_say(house: House) -> None:
-    lane = house.lane(steady=False)
-    lane.submit(work(1)).result(SOON_S)
-    assert lane.at_once(work(1)) is None
-
-
-def test_nothing_is_computed_at_once_before_it_is_known_to_be_quick(house: House) -> None:
-    assert house.lane(steady=True).at_once(work(1)) is None
-
-
-@pytest.mark.parametrize(
-    ("threads", "took_ns", "at_once"), [(1, 200_000, True), (2, 200_000, False), (1, 300_000, False)]
-)
-def test_nothing_slow_is_computed_at_once(house: House, threads: int, took_ns: int, at_once: bool) -> None:
-    house.now = 0
-    lane = house.lane(steady=True, threads=threads)
-
-    def slow(x: Array) -> Array:
-        assert house.now is not None
-        house.now += took_ns
-        return x
-
-    house.model.answer = slow
-    lane.submit(work(1)).result(SOON_S)
-    assert (lane.at_once(work(1)) is not None) is at_once
-
-
-def test_nothing_is_computed_at_once_while_others_compute_or_wait(house: House, quick: Lane) -> None:
-    busy = house.occupied(quick)
-    assert quick.at_once(work(1)) is None
-    waiting = quick.submit(work(2))
-    assert quick.at_once(work(1)) is None
-    house.model.gate.set()
-    assert values(busy.result(SOON_S)) == [2000]
-    assert values(waiting.result(SOON_S)) == [4]
-
-
-def test_nothing_is_computed_at_once_by_a_model_that_was_unloaded(house: House, quick: Lane) -> None:
-    house.pool.unload(house.target.artifact)
-    assert quick.at_once(work(1)) is None
 
 
 def test_what_happened_is_counted(house: House) -> None:
