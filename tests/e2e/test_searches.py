@@ -9,7 +9,6 @@ import psutil
 
 from app.registry import Database
 from app.registry.tables import Job
-from app.settings import Settings
 from tests import graphs
 from tests.e2e.conftest import npz
 from tests.e2e.faults.test_processes import CHILD, WORKER, find, prepare
@@ -34,7 +33,7 @@ def blobs(service: Service) -> int:
 
 def has_checkpoint(service: Service, job_id: str) -> bool:
     """Whether the registry names one: its blob is there before a next attempt would find it."""
-    database = Database(Settings(**settings_of(service)).registry_url)  # type: ignore[arg-type]
+    database = Database(settings_of(service).registry_url)
     try:
         with database.reading() as session:
             return session.get_one(Job, job_id).checkpoint_digest is not None

@@ -11,7 +11,6 @@ from celery import Celery
 
 from app.housekeeping.doctor import examine
 from app.queue import RUN_JOB
-from app.settings import Settings
 from tests import graphs
 from tests.e2e.faults.conftest import Stack, running_stack
 from tests.e2e.faults.whole import assert_whole, settings_of
@@ -44,7 +43,7 @@ def start_workers(service: Service, count: int) -> None:
 def send(service: Service, job_ids: list[str]) -> None:
     """Messages for each job straight to the broker, as if it had been announced several times."""
     with Celery("test") as celery:
-        celery.conf.update(Settings(**settings_of(service)).celery)  # type: ignore[arg-type]
+        celery.conf.update(settings_of(service).celery)
         for _ in range(MESSAGES):
             for job_id in job_ids:
                 celery.send_task(RUN_JOB, args=[job_id])
@@ -101,7 +100,7 @@ def test_two_workers_with_one_folder_are_counted_as_two(stack: Stack) -> None:
     start_workers(service, 2)
 
     def told() -> str:
-        return next(finding.told for finding in examine(Settings(**settings_of(service))) if finding.what == "workers")  # type: ignore[arg-type]
+        return next(finding.told for finding in examine(settings_of(service)) if finding.what == "workers")
 
     eventually(lambda: told() == f"2 alive, 0 of {2 * SLOTS} slots at work", what="two workers")
     # One that ends takes its own row along.

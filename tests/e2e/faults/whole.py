@@ -18,7 +18,7 @@ from tests.e2e.service import Service, eventually
 
 def assert_whole(service: Service, *, seconds: float = 120) -> None:
     """Once all jobs have ended, nothing is half done, done twice, missing or left over."""
-    database = Database(Settings(**settings_of(service)).registry_url)  # type: ignore[arg-type]
+    database = Database(settings_of(service).registry_url)
     try:
         eventually(lambda: not _unfinished(database), seconds=seconds, what="the end of all jobs")
         eventually(lambda: service.leftovers() == [], what="an empty scratch folder")
@@ -32,9 +32,10 @@ def assert_whole(service: Service, *, seconds: float = 120) -> None:
     assert faults == []
 
 
-def settings_of(service: Service) -> dict[str, str]:
-    """The service's settings, as `Settings` takes them."""
-    return {name.removeprefix("OCTET_").lower(): value for name, value in service.environment.items()}
+def settings_of(service: Service) -> Settings:
+    """What the service's processes take from their environment."""
+    given = {name.removeprefix("OCTET_").lower(): value for name, value in service.environment.items()}
+    return Settings(**given)  # type: ignore[arg-type]
 
 
 def _unfinished(database: Database) -> bool:
