@@ -13,6 +13,7 @@ from app.main import create_app
 from app.registry import Database, migrations
 from app.settings import Settings
 from tests import graphs
+from tests.app.live_experiment import add_variants
 
 
 @pytest.fixture
@@ -65,6 +66,16 @@ class Kept:
         database.close()
         blobs = sorted(str(path) for path in self._settings.blob_folder.rglob("*") if path.is_file())
         return rows, blobs, sorted(str(path) for path in self._settings.scratch_folder.rglob("*"))
+
+
+@pytest.fixture
+def registry(settings: Settings, client: TestClient) -> Iterator[Database]:
+    """The registry of the gateway, where model `linear` has `int8`, and `bad`, which was rejected."""
+    upload_model(client)
+    database = Database(settings.registry_url)
+    add_variants(database)
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from app.registry.tables import now
 from app.settings import Settings
 from tests.app.access.keyed import Keyed
 from tests.app.conftest import Kept, onnx_bytes, upload_dataset, upload_model
-from tests.app.live_experiment import URL, add_variants
+from tests.app.live_experiment import ARMS, URL, add_variants
 
 INFER = "/v2/models/linear/infer"
 REQUEST = {"inputs": [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16}]}
@@ -104,8 +104,7 @@ def test_outcomes_are_of_experiments_on_the_models_of_the_key(client: TestClient
     upload_model(client)
     add_variants(keyed.database)
     admin = keyed.make("admin")
-    arms = [{"variant": "original", "weight": 50, "control": True}, {"variant": "int8", "weight": 50}]
-    created = keyed.send("POST", URL, admin, json={"name": "live", "arms": arms})
+    created = keyed.send("POST", URL, admin, json={"name": "live", "arms": ARMS})
     assert keyed.send("POST", f"{created.headers['Location']}/start", admin).status_code == 200
     outcome = {"unit": "user-7", "metric": "clicked", "value": 1}
     by_name = [{**outcome, "experiment": created.json()["id"]}]

@@ -13,7 +13,7 @@ from tests.app.conftest import Kept, upload_model
 from tests.app.live_experiment import ARMS, SPLIT, URL, WANTED, create, id_of, keep_counts
 
 
-def test_a_draft_is_kept_with_its_place_and_changes_nothing(client: TestClient, database: Database) -> None:
+def test_a_draft_is_kept_with_its_place_and_changes_nothing(client: TestClient, registry: Database) -> None:
     answer = client.post(URL, json=WANTED)
     assert answer.status_code == 201
     assert answer.headers["ETag"] == '"1"'
@@ -29,7 +29,7 @@ def test_a_draft_is_kept_with_its_place_and_changes_nothing(client: TestClient, 
     assert {key: value for key, value in shown.json().items() if key != "results"} == view
 
 
-def test_a_dry_run_answers_what_would_be_and_keeps_nothing(client: TestClient, database: Database, kept: Kept) -> None:
+def test_a_dry_run_answers_what_would_be_and_keeps_nothing(client: TestClient, registry: Database, kept: Kept) -> None:
     before = kept.now()
     answer = client.post(URL, json=WANTED | {"dry_run": True, "coverage": 0.4})
     assert answer.status_code == 200
@@ -85,7 +85,7 @@ RAMP = {"steps": [0.01, 0.05, 0.5], "hold_s": 1, "min_units": 5}
 )  # fmt: skip
 def test_a_wrong_experiment_is_named_and_leaves_nothing(
     client: TestClient,
-    database: Database,
+    registry: Database,
     kept: Kept,
     changes: dict[str, object],
     status: int,
@@ -99,7 +99,7 @@ def test_a_wrong_experiment_is_named_and_leaves_nothing(
     assert kept.now() == before
 
 
-def test_numbers_that_are_none_are_refused(client: TestClient, database: Database) -> None:
+def test_numbers_that_are_none_are_refused(client: TestClient, registry: Database) -> None:
     for wrong in ("NaN", "Infinity"):
         body = json.dumps(WANTED | {"coverage": "here"}).replace('"here"', wrong)
         answer = client.post(URL, content=body, headers={"Content-Type": "application/json"})
@@ -108,13 +108,13 @@ def test_numbers_that_are_none_are_refused(client: TestClient, database: Databas
 
 
 @pytest.mark.parametrize("wrong", ["name", "seed"])
-def test_half_a_character_is_refused(client: TestClient, database: Database, wrong: str) -> None:
+def test_half_a_character_is_refused(client: TestClient, registry: Database, wrong: str) -> None:
     body = json.dumps(WANTED | {wrong: "half"}).replace('"half"', '"\\ud800"')
     answer = client.post(URL, content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["field"]) == (422, "body")
 
 
-def test_what_is_not_there_is_not_found(client: TestClient, database: Database) -> None:
+def test_what_is_not_there_is_not_found(client: TestClient, registry: Database) -> None:
     nothing = f"{URL}/{'0' * 32}"
     for method, address in (
         ("GET", nothing),
@@ -193,7 +193,7 @@ def test_a_change_needs_the_state_that_it_was_made_for(client: TestClient, start
     assert "Weights were changed" in client.get(started).json()["results"]["sample_ratio"]["warning"]
 
 
-def test_a_key_makes_one_change(client: TestClient, database: Database) -> None:
+def test_a_key_makes_one_change(client: TestClient, registry: Database) -> None:
     address = create(client)
     headers = {"Idempotency-Key": "k"}
     answers = [client.post(f"{address}/start", headers=headers) for _ in range(3)]
@@ -208,7 +208,7 @@ def test_a_key_makes_one_change(client: TestClient, database: Database) -> None:
     assert [answer.json()["state"] for answer in promoted] == ["promoted"] * 2
 
 
-def test_a_key_makes_one_experiment(client: TestClient, database: Database) -> None:
+def test_a_key_makes_one_experiment(client: TestClient, registry: Database) -> None:
     headers = {"Idempotency-Key": "k"}
     first = client.post(URL, json=WANTED, headers=headers)
     client.post(f"{first.headers['Location']}/start")
@@ -223,14 +223,14 @@ def test_a_key_makes_one_experiment(client: TestClient, database: Database) -> N
     assert len(client.get(URL).json()) == 2
 
 
-def test_requests_of_one_key_at_once_make_one_experiment(client: TestClient, database: Database) -> None:
+def test_requests_of_one_key_at_once_make_one_experiment(client: TestClient, registry: Database) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.post(URL, json=WANTED, headers={"Idempotency-Key": "k"}), range(8)))
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.headers["Location"] for answer in answers}) == 1
 
 
-def test_a_dry_run_spends_no_key(client: TestClient, database: Database) -> None:
+def test_a_dry_run_spends_no_key(client: TestClient, registry: Database) -> None:
     headers = {"Idempotency-Key": "k"}
     assert client.post(URL, json=WANTED | {"dry_run": True}, headers=headers).json()["id"] is None
     assert client.post(URL, json=WANTED, headers=headers).status_code == 201
@@ -251,7 +251,7 @@ def test_rolling_back_takes_the_units_of_an_arm(client: TestClient, started: str
     assert refused.status_code == 409
 
 
-def test_promoting_makes_an_arm_the_default(client: TestClient, database: Database) -> None:
+def test_promoting_makes_an_arm_the_default(client: TestClient, registry: Database) -> None:
     address = create(client)
     assert client.post(f"{address}/promote", json={"variant": "int8"}).status_code == 409
     client.post(f"{address}/start")
@@ -264,9 +264,9 @@ def test_promoting_makes_an_arm_the_default(client: TestClient, database: Databa
 
 
 def test_a_mismatch_of_the_split_warns_and_stops_promotion(
-    client: TestClient, database: Database, started: str
+    client: TestClient, registry: Database, started: str
 ) -> None:
-    keep_counts(database, id_of(started), 4000, lost=0.3)
+    keep_counts(registry, id_of(started), 4000, lost=0.3)
     ratio = client.get(started).json()["results"]["sample_ratio"]
     assert ratio["mismatch"] is True
     assert ratio["p_value"] < 0.001
@@ -287,14 +287,14 @@ def test_results_of_nothing_say_that_nothing_is_known(client: TestClient, starte
     assert "same cores" in results["note"]
 
 
-def test_results_add_up_what_processes_counted(client: TestClient, database: Database) -> None:
+def test_results_add_up_what_processes_counted(client: TestClient, registry: Database) -> None:
     address = create(
         client,
         guardrails=[{"metric": "error_rate", "margin_abs": 0.05}],
         shadow=[{"variant": "int8", "sample": 0.5}],
     )
     client.post(f"{address}/start")
-    counts = keep_counts(database, id_of(address), 3000, faster=3)
+    counts = keep_counts(registry, id_of(address), 3000, faster=3)
     other = Counts(("original", "int8"))
     other.failed(SPLIT.place("user-0"))
     for number in range(400):
@@ -306,7 +306,7 @@ def test_results_add_up_what_processes_counted(client: TestClient, database: Dat
             cosine=0.99,
             max_abs_difference=0.2,
         )
-    with database.writing() as session:
+    with registry.writing() as session:
         records.save_counts(session, id_of(address), "two", other.to_json())
     results = client.get(address).json()["results"]
     control, arm = results["arms"]
@@ -329,10 +329,10 @@ def test_results_add_up_what_processes_counted(client: TestClient, database: Dat
     assert results["sample_ratio"]["mismatch"] is False
 
 
-def test_an_arm_that_fails_is_worse(client: TestClient, database: Database) -> None:
+def test_an_arm_that_fails_is_worse(client: TestClient, registry: Database) -> None:
     address = create(client, guardrails=[{"metric": "error_rate", "margin_abs": 0.02}])
     client.post(f"{address}/start")
-    keep_counts(database, id_of(address), 2000, failing=0.3)
+    keep_counts(registry, id_of(address), 2000, failing=0.3)
     verdict = client.get(address).json()["results"]["arms"][1]["verdict"]
     assert verdict["word"] == "worse"
     assert verdict["guardrails"][0]["result"] == "broken"
@@ -358,7 +358,7 @@ def test_assigning_is_the_split_and_counts_for_nothing(client: TestClient, start
     assert client.get(f"{started}/assign").status_code == 422
 
 
-def test_a_ramp_begins_where_the_coverage_is(client: TestClient, database: Database) -> None:
+def test_a_ramp_begins_where_the_coverage_is(client: TestClient, registry: Database) -> None:
     first = client.get(create(client, ramp=RAMP)).json()
     assert (first["coverage"], first["step"]) == (0.01, 1)
     second = client.get(create(client, ramp=RAMP, coverage=0.1)).json()

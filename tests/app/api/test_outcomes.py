@@ -11,16 +11,16 @@ from tests.app.conftest import Kept
 from tests.app.live_experiment import SPLIT, create, id_of, keep_counts
 
 
-def expose(database: Database, address: str, request_id: str, unit: str) -> None:
+def expose(registry: Database, address: str, request_id: str, unit: str) -> None:
     place = SPLIT.place(unit)
     assert place.variant is not None
-    with database.writing() as session:
+    with registry.writing() as session:
         exposure = NewExposure(request_id, place.variant, place.bucket, place.key, now())
         records.add_exposures(session, id_of(address), [exposure])
 
 
-def test_outcomes_belong_to_the_arm_that_answered(client: TestClient, database: Database, started: str) -> None:
-    counts = keep_counts(database, id_of(started), 500)
+def test_outcomes_belong_to_the_arm_that_answered(client: TestClient, registry: Database, started: str) -> None:
+    counts = keep_counts(registry, id_of(started), 500)
     reports = [{"unit": f"user-{number}", "metric": "clicked", "value": number % 2} for number in range(500)]
     assert client.post("/api/v1/outcomes", json=reports).json() == {"received": 500, "new": 500}
     assert client.post("/api/v1/outcomes", json=reports).json() == {"received": 500, "new": 0}
@@ -32,24 +32,24 @@ def test_outcomes_belong_to_the_arm_that_answered(client: TestClient, database: 
     assert arm["outcomes"]["clicked"]["mean"]["low"] < 0.5 < arm["outcomes"]["clicked"]["mean"]["high"]
     assert "revenue" not in control["outcomes"] | arm["outcomes"]
     unit = next(f"user-{number}" for number in range(100) if SPLIT.arm(f"user-{number}") == "int8")
-    expose(database, started, "r1", unit)
+    expose(registry, started, "r1", unit)
     control, arm = client.get(started).json()["results"]["arms"]
     assert arm["outcomes"]["revenue"] == {"count": 1, "mean": {"low": None, "estimate": 7.5, "high": None}}
     assert "revenue" not in control["outcomes"]
     assert "clicked" in arm["verdict"]["outcomes"]
 
 
-def test_outcomes_of_units_that_never_came_do_not_count(client: TestClient, database: Database, started: str) -> None:
-    keep_counts(database, id_of(started), 10)
+def test_outcomes_of_units_that_never_came_do_not_count(client: TestClient, registry: Database, started: str) -> None:
+    keep_counts(registry, id_of(started), 10)
     reports = [{"unit": f"user-{number}", "metric": "clicked", "value": 1} for number in range(20)]
     client.post("/api/v1/outcomes", json=reports)
     arms = client.get(started).json()["results"]["arms"]
     assert sum(arm["outcomes"].get("clicked", {"count": 0})["count"] for arm in arms) == 10
 
 
-def test_late_outcomes_are_welcome(client: TestClient, database: Database, started: str) -> None:
-    expose(database, started, "r1", "user-1")
-    keep_counts(database, id_of(started), 10)
+def test_late_outcomes_are_welcome(client: TestClient, registry: Database, started: str) -> None:
+    expose(registry, started, "r1", "user-1")
+    keep_counts(registry, id_of(started), 10)
     client.post(f"{started}/rollback")
     late = [
         {"request_id": "r1", "metric": "clicked", "value": 1},
@@ -60,10 +60,10 @@ def test_late_outcomes_are_welcome(client: TestClient, database: Database, start
     assert sum(arm["outcomes"].get("clicked", {"count": 0})["count"] for arm in arms) == 2
 
 
-def test_a_label_is_no_outcome_that_has_a_mean(client: TestClient, database: Database, started: str) -> None:
-    expose(database, started, "r1", "user-1")
+def test_a_label_is_no_outcome_that_has_a_mean(client: TestClient, registry: Database, started: str) -> None:
+    expose(registry, started, "r1", "user-1")
     answered = [NewPairedAnswer("r1", "int8", 3, 4, now()), NewPairedAnswer("r2", "int8", 4, 3, now())]
-    with database.writing() as session:
+    with registry.writing() as session:
         records.add_paired_answers(session, id_of(started), answered)
     # The second request is of a user who is not covered: nothing but the shadow knows it.
     client.post(f"{started}/stop")
@@ -84,10 +84,10 @@ def test_a_label_is_no_outcome_that_has_a_mean(client: TestClient, database: Dat
 
 @pytest.mark.parametrize("about", [{}, {"experiment": True}])
 def test_a_label_beyond_the_classes_of_the_model_is_refused(
-    client: TestClient, database: Database, kept: Kept, started: str, about: dict[str, bool]
+    client: TestClient, registry: Database, kept: Kept, started: str, about: dict[str, bool]
 ) -> None:
     named = {"experiment": id_of(started)} if about else {}
-    with database.writing() as session:
+    with registry.writing() as session:
         experiments.find(session, id_of(started)).revision.class_names = ["cat", "dog", "eel", "fox"]
     before = kept.now()
     answer = client.post("/api/v1/outcomes", json=[LABEL | named | {"value": 3}, LABEL | named | {"value": 4}])
@@ -97,10 +97,10 @@ def test_a_label_beyond_the_classes_of_the_model_is_refused(
     assert client.post("/api/v1/outcomes", json=[LABEL | named | {"value": 3}]).json()["new"] == 1
 
 
-def test_a_closed_experiment_takes_no_outcomes(client: TestClient, database: Database, started: str) -> None:
+def test_a_closed_experiment_takes_no_outcomes(client: TestClient, registry: Database, started: str) -> None:
     client.post(f"{started}/stop")
     assert client.get(started).json()["closed_at"] is None
-    with database.writing() as session:
+    with registry.writing() as session:
         experiment = retention.claim(session, id_of(started))
         assert experiment is not None
         retention.close(session, experiment, Counts(("original", "int8")).to_json())
@@ -145,13 +145,13 @@ def test_a_wrong_outcome_is_named_and_none_is_kept(
     assert kept.now() == before
 
 
-def test_outcomes_of_no_experiment_are_refused(client: TestClient, database: Database) -> None:
+def test_outcomes_of_no_experiment_are_refused(client: TestClient, registry: Database) -> None:
     create(client)
     answer = client.post("/api/v1/outcomes", json=[OUTCOME])
     assert (answer.status_code, answer.json()["field"]) == (409, "0.experiment")
 
 
-def test_half_a_character_is_refused(client: TestClient, database: Database) -> None:
+def test_half_a_character_is_refused(client: TestClient, registry: Database) -> None:
     body = json.dumps([OUTCOME | {"unit": "half"}]).replace('"half"', '"\\ud800"')
     answer = client.post("/api/v1/outcomes", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["field"]) == (422, "body")

@@ -17,9 +17,7 @@ from app.cli.connection import Connection
 from app.errors import OctetError
 from app.experiments.counts import Counts
 from app.registry import Database, records
-from app.settings import Settings
-from tests.app.conftest import upload_model
-from tests.app.live_experiment import SPLIT, URL, add_variants, keep_counts
+from tests.app.live_experiment import SPLIT, URL, keep_counts
 
 
 @pytest.fixture(autouse=True)
@@ -31,22 +29,13 @@ def connected(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "connect", connect)
 
 
-@pytest.fixture
-def database(settings: Settings, client: TestClient) -> Iterator[Database]:
-    upload_model(client)
-    database = Database(settings.registry_url)
-    add_variants(database)
-    yield database
-    database.close()
-
-
 def octet(*arguments: str) -> Result:
     return CliRunner().invoke(cli.app, ["ab", *arguments])
 
 
 def test_an_experiment_from_its_beginning_to_its_end(
     client: TestClient,
-    database: Database,
+    registry: Database,
     output: io.StringIO,
 ) -> None:
     made = octet(
@@ -77,7 +66,7 @@ def test_an_experiment_from_its_beginning_to_its_end(
     assert client.get("/api/v1/models/linear").json()["default_variant"] == "int8"
 
 
-def test_a_dry_run_keeps_nothing(client: TestClient, database: Database, output: io.StringIO) -> None:
+def test_a_dry_run_keeps_nothing(client: TestClient, registry: Database, output: io.StringIO) -> None:
     assert octet("create", "linear", "int8", "--ramp", "0.01,0.5", "--dry-run", "--start").exit_code == 0
     assert "dry run" in output.getvalue()
     assert client.get(URL).json() == []
@@ -85,7 +74,7 @@ def test_a_dry_run_keeps_nothing(client: TestClient, database: Database, output:
 
 def test_commands_are_about_the_live_experiment_or_the_one_that_is_named(
     client: TestClient,
-    database: Database,
+    registry: Database,
     output: io.StringIO,
 ) -> None:
     octet("create", "linear", "int8", "--name", "first", "--start")
@@ -116,16 +105,16 @@ def test_what_cannot_be_meant_is_refused(arguments: list[str], words: str) -> No
     assert words in done.output
 
 
-def test_the_servers_words_come_through(client: TestClient, database: Database) -> None:
+def test_the_servers_words_come_through(client: TestClient, registry: Database) -> None:
     assert isinstance(octet("status", "linear").exception, OctetError)
     done = octet("create", "linear", "bad")
     assert "too far off" in str(done.exception)
 
 
-def test_status_says_what_is_known(client: TestClient, database: Database, output: io.StringIO) -> None:
+def test_status_says_what_is_known(client: TestClient, registry: Database, output: io.StringIO) -> None:
     octet("create", "linear", "int8", "--seed", "a seed", "--shadow", "int8=0.5", "--ramp", "0.5,1", "--start")
     (view,) = client.get(URL).json()
-    keep_counts(database, view["id"], 1500, faster=3, lost=0.3)
+    keep_counts(registry, view["id"], 1500, faster=3, lost=0.3)
     other = Counts(("original", "int8"))
     for number in range(300):
         other.paired(
@@ -134,7 +123,7 @@ def test_status_says_what_is_known(client: TestClient, database: Database, outpu
     other.labelled("int8", 40, 3, 1)
     unit = next(f"user-{number}" for number in range(1000) if SPLIT.arm(f"user-{number}") == "int8")
     other.answered(SPLIT.place(unit)._replace(variant="original"), 1_000_000)
-    with database.writing() as session:
+    with registry.writing() as session:
         records.save_counts(session, view["id"], "two", other.to_json())
     client.post("/api/v1/outcomes", json=[{"unit": unit, "metric": "clicked", "value": 1}])
     assert octet("status", "linear").exit_code == 0
@@ -156,7 +145,7 @@ def test_status_says_what_is_known(client: TestClient, database: Database, outpu
 
 def test_status_of_what_has_just_begun_fits_a_narrow_terminal(
     client: TestClient,
-    database: Database,
+    registry: Database,
 ) -> None:
     octet("create", "linear", "int8", "--shadow", "int8=0.5", "--start")
     (view,) = client.get(URL).json()
@@ -168,7 +157,7 @@ def test_status_of_what_has_just_begun_fits_a_narrow_terminal(
 
 
 def test_status_follows_until_the_experiment_has_ended(
-    client: TestClient, database: Database, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, registry: Database, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     octet("create", "linear", "int8", "--start")
     monkeypatch.setattr(client_commands, "console", Console(width=120, file=output, force_terminal=True))

@@ -6,9 +6,8 @@ from fastapi.testclient import TestClient
 
 from app.registry import Database
 from app.settings import Settings
-from tests.app.live_experiment import URL, add_variants, keep_counts
+from tests.app.live_experiment import add_variants, create, id_of, keep_counts
 
-ARMS = [{"variant": "original", "weight": 50, "control": True}, {"variant": "int8", "weight": 50}]
 GUARDRAILS = [{"metric": "error_rate", "margin_abs": 0.02}, {"metric": "latency_p95", "margin_rel": 0.5}]
 
 
@@ -24,11 +23,9 @@ def counted_experiment(
     """The id of an experiment on `linear` that runs: `int8` is so much faster, and fails at a part."""
     database = Database(settings.registry_url)
     add_variants(database)
-    wanted = {"name": "live", "seed": "a seed", "arms": ARMS, "guardrails": GUARDRAILS} | more
-    created = client.post(URL, json=wanted)
-    assert created.status_code == 201, created.text
-    experiment_id = str(created.json()["id"])
-    assert client.post(f"{URL}/{experiment_id}/start").status_code == 200
+    address = create(client, **({"name": "live", "guardrails": GUARDRAILS} | more))
+    assert client.post(f"{address}/start").status_code == 200
+    experiment_id = id_of(address)
     keep_counts(database, experiment_id, requests, faster=faster, failing=failing)
     database.close()
     return experiment_id

@@ -5,8 +5,8 @@ from fastapi.testclient import TestClient
 from app.registry import Database, experiments
 from app.settings import Settings
 from tests.app.conftest import upload_model
-from tests.app.live_experiment import URL, add_variants
-from tests.app.web.counted import ARMS, counted_experiment
+from tests.app.live_experiment import ARMS, URL
+from tests.app.web.counted import counted_experiment
 from tests.app.web.markup import Page
 
 EVIL = '"><script>alert(1)</script><b onclick=x>'
@@ -30,12 +30,8 @@ def test_without_two_variants_there_is_nothing_to_begin_with(client: TestClient)
 
 
 def test_variants_that_may_serve_can_be_chosen_and_the_default_is_the_control(
-    client: TestClient, settings: Settings
+    client: TestClient, registry: Database
 ) -> None:
-    upload_model(client)
-    database = Database(settings.registry_url)
-    add_variants(database)
-    database.close()
     assert "/models/linear/experiments#new" in Page(client.get("/experiments").text).links
     shown = Page(client.get("/models/linear/experiments").text)
     assert [value for name, value in shown.attributes if name == "data-arm"] == ["1", "2"]

@@ -9,7 +9,7 @@ from app.registry import Database, models
 from app.settings import Settings
 from tests import graphs
 from tests.app.conftest import onnx_bytes, upload_dataset, upload_model
-from tests.app.live_experiment import add_variant, add_variants
+from tests.app.live_experiment import add_variant
 from tests.app.web.crowd import add_models
 from tests.app.web.markup import Page
 from tests.app.web.rows import EVIL
@@ -61,11 +61,7 @@ def test_what_was_not_measured_is_a_dash_and_has_no_report(client: TestClient) -
     assert "Only the original is here" in shown.text
 
 
-def test_a_rejected_variant_says_why_and_serves_only_when_insisted_on(client: TestClient, settings: Settings) -> None:
-    upload_model(client)
-    database = Database(settings.registry_url)
-    add_variants(database)
-    database.close()
+def test_a_rejected_variant_says_why_and_serves_only_when_insisted_on(client: TestClient, registry: Database) -> None:
     shown = Page(client.get("/models/linear").text)
     assert "too far off" in shown.text
     questions = [value for name, value in shown.attributes if name == "data-confirm"]
