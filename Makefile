@@ -1,4 +1,4 @@
-# Two commands do everything: `make demo` and `make test`.
+# `make demo` shows what Octet does; `make check`, `make test` and `make test-all` test it, each more than the one before.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,13 +8,25 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # `make test EXTRAS=test,qat` tests training too, which takes torch.
 EXTRAS := test
 
-.PHONY: demo test lint bench bench-methods bench-serving bench-loading fuzz soak protocol vendor screenshots clean
+.PHONY: demo check test test-all lint bench bench-methods bench-serving bench-loading fuzz soak protocol vendor screenshots clean
 
 demo: $(VENV)/installed
 	$(BIN)/octet demo $(ARGS)
 
+# Tests of one file share what they started, so one process runs them all.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+
+# Before each commit: lint, types, layers and unit tests.
+check: lint
+	$(PYTEST) -m "not e2e and not slow" $(ARGS)
+
+# Before a change lands: end-to-end tests too.
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+# Exhaustive tables of operators, every example of /docs pressed, every fault and a short fuzz run too. CI runs it.
+test-all: lint
+	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check

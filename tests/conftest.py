@@ -8,6 +8,19 @@ import pytest
 from app.registry import Database, migrations
 from tests.servers import PostgreSQL, Redis
 
+pytest_plugins = ("tests.durations",)
+
+#: Tests of real processes and of hostile input: `make test` runs them, `make check` does not.
+E2E_FOLDERS = ("e2e", "hostile")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of `E2E_FOLDERS`, before pytest selects by `-m`."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in E2E_FOLDERS:
+            item.add_marker(pytest.mark.e2e)
+
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgreSQL]:
