@@ -35,13 +35,14 @@ def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
 
 
 def save(model: onnx.ModelProto, path: Path, *, limit: int | None = None) -> Path | None:
-    """Write `model`, all of its weights in memory; returns the data file written beside it, if one was needed.
+    """Write `model`; returns the data file written beside it, if one was needed.
 
-    Above `limit` bytes (default `INLINE_LIMIT_BYTES`) the large initializers move out of `model` into that file.
+    Above `limit` bytes in memory (default `INLINE_LIMIT_BYTES`) the large initializers move out of `model` into that
+    file. Tensors that are external already stay references to files beside `path`.
     """
     limit = INLINE_LIMIT_BYTES if limit is None else limit
     data = None
-    if sum(stored_bytes(tensor) for tensor in tensors(model)) > limit:
+    if sum(stored_bytes(tensor) for tensor in tensors(model) if not is_external(tensor)) > limit:
         data = path.with_name(path.name + ".data")
         _move_out(model, data)
     path.write_bytes(model.SerializeToString())
@@ -53,7 +54,9 @@ def _move_out(model: onnx.ModelProto, data: Path) -> None:
         # Only initializers: runtimes do not read an attribute's tensor from outside.
         for graph in graphs(model):
             for tensor in graph.initializer:
-                if stored_bytes(tensor) < _SMALLEST_EXTERNAL_BYTES or tensor.data_type == TensorProto.STRING:
+                if is_external(tensor) or tensor.data_type == TensorProto.STRING:
+                    continue
+                if stored_bytes(tensor) < _SMALLEST_EXTERNAL_BYTES:
                     continue
                 payload = tensor.raw_data or onnx.numpy_helper.to_array(tensor).tobytes()
                 file.seek(-file.tell() % _ALIGNMENT, 1)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines import ENGINES, LoadedModel
+from app.engines import DEFAULT_ENGINE, ENGINES, LoadedModel
 from app.errors import JobFailed
-from worker import onnx_files
+from worker import inner_tensors, onnx_files
 from worker.calibration.histogram import Histogram
 from worker.calibration.observers import BOUND, Observers
 from worker.calibration.statistics import ChannelStatistics, Statistics
@@ -71,13 +71,7 @@ def collect(
 def _load(model: Path, observers: Observers, threads: int) -> LoadedModel:
     proto = onnx_files.load(model, weights=False)
     observers.attach(proto)
-    observed = model.with_name("observed.onnx")
-    observed.write_bytes(proto.SerializeToString())
-    del proto
-    try:
-        return ENGINES["onnxruntime"].load(observed, intra_op_threads=threads)
-    finally:
-        observed.unlink()
+    return inner_tensors.load_edited(proto, model.parent, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
 
 
 class _Seen:

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from app.engines import ENGINES
-from worker import onnx_files
+from app.engines import DEFAULT_ENGINE, ENGINES
+from worker import inner_tensors
 from worker.samples import Feeder, Indices
 
 
@@ -26,13 +25,7 @@ def gram_matrices(
 
     Memory is that of one batch and of the matrices.
     """
-    proto = onnx_files.load(model, weights=False)
-    del proto.graph.output[:]
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
-    exposed = model.with_name("gram.onnx")
-    exposed.write_bytes(proto.SerializeToString())
-    loaded = ENGINES["onnxruntime"].load(exposed, intra_op_threads=threads)
-    exposed.unlink()
+    loaded = inner_tensors.load_exposed(model, tensors, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
     feeder = Feeder(loaded.inputs, arrays)
     found: dict[str, NDArray[np.float64]] = {}
     batches = feeder.batch_count(len(indices))

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from app.engines import ENGINES
-from worker import onnx_files
+from app.engines import DEFAULT_ENGINE, ENGINES
+from worker import inner_tensors
 from worker.samples import Feeder, Indices
 
 # A range may cut off a little of what it was calibrated on.
@@ -66,13 +65,7 @@ def measure_coverage(
     if not ranges:
         return None
     names = list(ranges)
-    model = onnx_files.load(reference, weights=False)
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    exposed = reference.with_name("covered.onnx")
-    exposed.write_bytes(model.SerializeToString())
-    loaded = ENGINES["onnxruntime"].load(exposed, intra_op_threads=threads)
-    exposed.unlink()
+    loaded = inner_tensors.load_exposed(reference, names, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
     inside, seen = np.zeros(len(names)), np.zeros(len(names))
     # Half a step beyond its end a value is rounded to it, and loses no more than others do.
     slack = np.array([(high - low) / 255 / 2 for low, high in ranges.values()])

@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from app.engines import ENGINES, LoadedModel
+from app.engines import DEFAULT_ENGINE, ENGINES
 from app.registry.evaluations import LayerFigures
-from worker import onnx_files
+from worker import inner_tensors, onnx_files
 from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
 from worker.evaluation.precision import Precisions
 from worker.samples import Feeder, Indices
@@ -55,8 +55,13 @@ def compare_layers(
     layers = _common_layers(before, after)
     if not layers or len(indices) == 0:
         return []
-    exact = _exposed(reference, [layer.in_reference for layer in layers], threads)
-    rounded = _exposed(artifact, [layer.in_variant for layer in layers], threads)
+    exact, rounded = (
+        inner_tensors.load_exposed(model, tensors, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
+        for model, tensors in (
+            (reference, [layer.in_reference for layer in layers]),
+            (artifact, [layer.in_variant for layer in layers]),
+        )
+    )
     feeder = Feeder(exact.inputs, arrays)
     batch = min(_MOST_BATCH, feeder.natural_batch)
     batches = feeder.batch_count(len(indices), batch)
@@ -122,16 +127,3 @@ def _common_layers(reference: onnx.GraphProto, variant: onnx.GraphProto) -> list
 def _counterpart(name: str, in_variant: set[str]) -> str | None:
     """Where `name`, rounding included, is found in a quantized graph."""
     return next((found for found in (name + _DEQUANTIZED, name) if found in in_variant), None)
-
-
-def _exposed(model: Path, tensors: list[str], threads: int) -> LoadedModel:
-    """`model` with `tensors` as its outputs, in that order."""
-    proto = onnx_files.load(model, weights=False)
-    del proto.graph.output[:]
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
-    exposed = model.with_name("exposed.onnx")
-    exposed.write_bytes(proto.SerializeToString())
-    del proto
-    loaded = ENGINES["onnxruntime"].load(exposed, intra_op_threads=threads)
-    exposed.unlink()
-    return loaded

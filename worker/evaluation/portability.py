@@ -16,9 +16,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from app.engines import ENGINES, LoadedModel
+from app.engines import DEFAULT_ENGINE, ENGINES
 from app.engines.classes import find_class_output
-from worker import onnx_files
+from worker import inner_tensors, onnx_files
 from worker.evaluation.accuracy import Share
 from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
 from worker.samples import Feeder, Indices
@@ -27,7 +27,6 @@ _LOWEST, _HIGHEST = -(2**15), 2**15 - 1
 _LARGEST_ACTIVATION = 255
 _SIGN_OFFSET = 128
 
-_ENGINE = "onnxruntime"
 _BATCH = 8
 
 Integers = NDArray[np.int32]
@@ -90,8 +89,10 @@ def _run(
     tally: "_Tally",
 ) -> None:
     outputs = len(model.graph.output)
-    here = _loaded(artifact, _showing(model, nodes), threads)
-    there = _loaded(artifact, _taking_errors(model, nodes), threads)
+    here, there = (
+        inner_tensors.load_edited(edit(model, nodes), artifact.parent, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
+        for edit in (_showing, _taking_errors)
+    )
     for batch in Feeder(here.inputs, arrays).batches(indices, _BATCH):
         answers = here.run(batch.feeds)
         integers = answers[outputs:]
@@ -101,19 +102,11 @@ def _run(
         tally.add(errors, answers[:outputs], there.run({**batch.feeds, **errors}), len(batch))
 
 
-def _loaded(artifact: Path, model: onnx.ModelProto, threads: int) -> LoadedModel:
-    path = artifact.with_name("saturation.onnx")
-    path.write_bytes(model.SerializeToString())
-    loaded = ENGINES[_ENGINE].load(path, intra_op_threads=threads)
-    path.unlink()
-    return loaded
-
-
 def _showing(model: onnx.ModelProto, nodes: Sequence["_IntegerNode"]) -> onnx.ModelProto:
     """`model` with the integers that `nodes` read as further outputs."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
-    shown.graph.output.extend(onnx.ValueInfoProto(name=node.source) for node in nodes)
+    inner_tensors.expose(shown.graph, [*(output.name for output in model.graph.output), *(n.source for n in nodes)])
     return shown
 
 

@@ -8,12 +8,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from app.engines import ENGINES
-from worker import onnx_files
+from app.engines import DEFAULT_ENGINE, ENGINES
+from worker import inner_tensors
 from worker.graph.constants import Constants
 from worker.graph.smooth import Group, divisors, input_reach
 from worker.graph.weights import plain_scales, rounded
-from worker.repair.judge import ENGINE
 from worker.samples import Feeder, Indices
 
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
@@ -72,13 +71,7 @@ def sampled_rows(
     model: Path, tensors: Sequence[str], arrays: Mapping[str, NDArray[Any]], indices: Indices, *, threads: int
 ) -> dict[str, NDArray[np.float32]]:
     """Up to 256 rows `(rows, channels)` of each of `tensors`, drawn evenly from the samples at `indices`."""
-    proto = onnx_files.load(model, weights=False)
-    del proto.graph.output[:]
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
-    exposed = model.with_name("rows.onnx")
-    exposed.write_bytes(proto.SerializeToString())
-    loaded = ENGINES[ENGINE].load(exposed, intra_op_threads=threads)
-    exposed.unlink()
+    loaded = inner_tensors.load_exposed(model, tensors, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
     feeder = Feeder(loaded.inputs, arrays)
     batches = list(feeder.batches(indices))
     kept: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tensors}

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines import ENGINES
-from worker import onnx_files
+from app.engines import DEFAULT_ENGINE, ENGINES
+from worker import inner_tensors, onnx_files
 from worker.graph import bias
 from worker.graph.weights import largest_integer
 from worker.repair.design import Design
-from worker.repair.judge import ENGINE
 from worker.samples import Feeder, Indices
 
 
@@ -25,12 +24,7 @@ def mean_errors(
     nodes = bias.observe_errors(
         model, found, design.all_scales(found), largest_integer(design.types), bounds, design.types
     )
-    observed = design.model.with_name("errors.onnx")
-    data = onnx_files.save(model, observed)
-    loaded = ENGINES[ENGINE].load(observed, intra_op_threads=threads)
-    observed.unlink()
-    if data is not None:
-        data.unlink()
+    loaded = inner_tensors.load_edited(model, design.model.parent, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
     feeder = Feeder(loaded.inputs, arrays)
     totals: dict[str, NDArray[np.float64]] = {}
     for batch in feeder.batches(indices):

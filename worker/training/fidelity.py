@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
-from app.engines import ENGINES
+from app.engines import DEFAULT_ENGINE, ENGINES
 from app.errors import JobFailed
-from worker import onnx_files
+from worker import inner_tensors, onnx_files
 from worker.training.onnx_to_torch import OnnxModule, tensors
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -38,7 +37,7 @@ def check_fidelity(
 
     Raises `JobFailed`, naming the first node that departs, when it is over `tolerance`.
     """
-    session = ENGINES["onnxruntime"].load(model, intra_op_threads=threads)
+    session = ENGINES[DEFAULT_ENGINE].load(model, intra_op_threads=threads)
     largest = 0.0
     for feeds in batches:
         expected = session.run(feeds)
@@ -56,17 +55,11 @@ def first_difference(model: Path, feeds: Feeds, *, threads: int, tolerance: floa
 
     Every tensor is an output for once, so that the runtime fuses nothing across them; all are in memory together.
     """
-    proto = onnx_files.load(model, weights=False)
-    del proto.graph.output[:]
+    proto = onnx_files.load(model)
     of_nodes = {name: node for node in proto.graph.node if node.op_type != "Constant" for name in node.output if name}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in of_nodes)
-    exposed = model.with_name("exposed_for_training.onnx")
-    exposed.write_bytes(proto.SerializeToString())
-    try:
-        expected = ENGINES["onnxruntime"].load(exposed, intra_op_threads=threads).run(feeds)
-        computed = _run(OnnxModule(onnx_files.load(exposed)), feeds)
-    finally:
-        exposed.unlink()
+    session = inner_tensors.load_exposed(model, list(of_nodes), engine=ENGINES[DEFAULT_ENGINE], threads=threads)
+    inner_tensors.expose(proto.graph, list(of_nodes))
+    expected, computed = session.run(feeds), _run(OnnxModule(proto), feeds)
     for (name, node), ours, theirs in zip(of_nodes.items(), computed, expected, strict=True):
         error = relative_error(ours, theirs)
         if error > tolerance:
