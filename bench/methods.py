@@ -24,17 +24,17 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from app.contracts.job_spec import JobSpec
+from app.contracts.methods import METHODS, checked_options
+from app.contracts.outcome import Outcome
 from app.engines import ENGINES
 from app.engines.cpu import this_cpu, usable_cores
 from app.errors import JobFailed
 from app.intake.artifacts import Limits
 from app.intake.dataset import check_dataset
 from app.intake.dataset_file import Samples, open_dataset
-from app.registry.evaluations import Outcome
-from app.registry.methods import METHODS, checked_options
 from worker.child import Child
 from worker.evaluation.split import split
-from worker.job_spec import JobSpec
 from worker.samples import Feeder
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,12 +12,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from app.contracts.figures import Figures, LayerFigures
+from app.contracts.job_spec import JobSpec
+from app.contracts.methods import EVALUATE
+from app.contracts.options import Int8Options
+from app.contracts.outcome import Outcome
 from app.engines import ENGINES, LoadedModel
 from app.engines.cpu import this_cpu, usable_cores
 from app.errors import OctetError
 from app.intake.dataset_file import Samples, open_dataset
-from app.registry.evaluations import Figures, LayerFigures, Outcome
-from app.registry.methods import EVALUATE, Int8Options
 from worker import onnx_files
 from worker.calibration.activations import Activation, activations
 from worker.channel import Channel, claim_stdout, end_with_parent
@@ -35,7 +38,6 @@ from worker.evaluation.profile import OperatorTime, compare_operators, in_words
 from worker.evaluation.split import Split, split
 from worker.evaluation.thumbnails import find_images
 from worker.evaluation.transcript import Transcript
-from worker.job_spec import JobSpec
 from worker.methods import METHODS, CalibrationSamples, Made, Progress, Stage, Task
 from worker.samples import Feeder, Feeds, made_up
 

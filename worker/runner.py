@@ -14,11 +14,12 @@ import psutil
 
 from app.blobs import BlobStore
 from app.blobs.digest import sha256_of
+from app.contracts.job_spec import JobSpec
+from app.contracts.outcome import Outcome
 from app.errors import JobFailed, LeaseLost, NoSpace, UnknownPoint, is_full
 from app.intake.deposit import deposit, discard_checkpoints
 from app.periodic import Periodic
 from app.registry import Database, OperationalError, Session, calibrations, jobs, points, variants
-from app.registry.evaluations import Outcome
 from app.registry.jobs import Lease
 from app.registry.results import NewArtifact
 from app.scratch import job_folder
@@ -26,7 +27,6 @@ from app.settings import Settings
 from worker.calibration.statistics import settings as calibration_settings
 from worker.checkpoints import Checkpoints
 from worker.child import Child
-from worker.job_spec import JobSpec
 
 _POLL_SECONDS = 0.2
 _PULSE_SECONDS = 0.5

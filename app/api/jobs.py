@@ -16,12 +16,13 @@ from starlette.concurrency import run_in_threadpool
 from app.api.bodies import Strict
 from app.api.parameters import IdempotencyKey, JobId, LastEventId
 from app.api.services import Provided, Services
+from app.contracts import methods
 from app.engines import TensorSpec
 from app.errors import Invalid
 from app.intake.artifacts import ArraySpec
 from app.intake.deposit import discard_checkpoints
 from app.intake.matching import check_match
-from app.registry import Session, datasets, jobs, methods, models, points
+from app.registry import Session, datasets, jobs, models, points
 from app.registry.database import NOTHING
 from app.registry.tables import Dataset, Job, JobEvent, Model, Revision
 

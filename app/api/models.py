@@ -11,12 +11,14 @@ from app.api.jobs import JobView, submit
 from app.api.parameters import DeletedModel, ModelName, RevisionNumber
 from app.api.services import Provided
 from app.api.uploads import received
+from app.contracts import methods
+from app.contracts.operators import quantized_operators
 from app.engines import DEFAULT_ENGINE
 from app.errors import Invalid
 from app.intake.artifacts import CheckedModel, Limits
 from app.intake.deposit import deposit, discard
 from app.intake.sandbox import inspect_model
-from app.registry import Session, datasets, jobs, methods, models, variants
+from app.registry import Session, datasets, jobs, models, variants
 from app.registry.tables import Model, Revision
 from app.serving.pool import Artifact
 
@@ -62,7 +64,7 @@ class ModelView(BaseModel):
             opset=revision.opset,
             inputs=[TensorView(**spec) for spec in revision.inputs],
             outputs=[TensorView(**spec) for spec in revision.outputs],
-            quantized=bool(methods.quantized_operators(revision.operators)),
+            quantized=bool(quantized_operators(revision.operators)),
             labels=revision.class_names,
             default_variant=default.label,
             default_version=default.version,

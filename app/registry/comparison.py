@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from app.contracts.outcome import REJECTED
 from app.registry import models, variants
-from app.registry.evaluations import REJECTED
 from app.registry.tables import Evaluation, Model, Variant
 
 

@@ -19,8 +19,10 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from app.caller import CALLER
+from app.contracts import methods
+from app.contracts.outcome import Outcome
 from app.errors import Conflict, Invalid, LeaseLost, UnknownJob
-from app.registry import audit, evaluations, methods, models, names, results, variants
+from app.registry import audit, models, names, results, variants
 from app.registry.tables import Dataset, IdempotencyKey, Job, JobEvent, Json, Model, Revision, Variant, now
 
 LIVE = ("queued", "running")
@@ -302,9 +304,7 @@ def forget_checkpoints(session: Session, digests: Collection[str]) -> None:
     )
 
 
-def succeed(
-    session: Session, lease: Lease, artifact: results.NewArtifact | None, outcome: evaluations.Outcome
-) -> Variant:
+def succeed(session: Session, lease: Lease, artifact: results.NewArtifact | None, outcome: Outcome) -> Variant:
     """Publish what the job made: variant, evaluations, points and the job's end are one transaction.
 
     Without an artifact there is no new variant: the outcome is what was measured of the original.

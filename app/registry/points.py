@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
+from app.contracts.figures import PointFigures
+from app.contracts.methods import Method
 from app.errors import Invalid, UnknownPoint
-from app.registry.evaluations import PointFigures
-from app.registry.methods import Method
 from app.registry.names import is_valid
 from app.registry.tables import Job, Model, Point, Revision, now
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from app.registry.evaluations import REJECTED
+from app.contracts.outcome import REJECTED
 from app.registry.models import ORIGINAL
 
 #: Less than this of the original's size is worth a change of variant.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from app.contracts.outcome import SHARED_SECTIONS, Outcome, SequenceAxes
 from app.registry import evaluations, models, points, variants
 from app.registry.tables import Job, Json, Model, Variant
 
@@ -18,9 +19,7 @@ class NewArtifact:
     size_bytes: int
 
 
-def publish(
-    session: Session, model: Model, job: Job, artifact: NewArtifact | None, outcome: evaluations.Outcome
-) -> Variant:
+def publish(session: Session, model: Model, job: Job, artifact: NewArtifact | None, outcome: Outcome) -> Variant:
     """The variant that was made and measured or, without an artifact, the original, which was measured.
 
     The caller has `model` locked, and sees to it that the job is still its worker's.
@@ -44,15 +43,13 @@ def publish(
         report=outcome.report,
     )
     # The original is measured beside each variant.
-    shared = {key: outcome.report[key] for key in evaluations.SHARED_SECTIONS if key in outcome.report}
+    shared = {key: outcome.report[key] for key in SHARED_SECTIONS if key in outcome.report}
     _record_original(session, job, original, outcome, shared)
     points.record(session, job, outcome.points)
     return variant
 
 
-def _add_variant(
-    session: Session, model: Model, job: Job, artifact: NewArtifact, outcome: evaluations.Outcome
-) -> Variant:
+def _add_variant(session: Session, model: Model, job: Job, artifact: NewArtifact, outcome: Outcome) -> Variant:
     variant = Variant(
         model_id=model.id,
         revision=job.revision,
@@ -76,11 +73,11 @@ def _add_variant(
     return variant
 
 
-def _as_json(axes: evaluations.SequenceAxes | None) -> Json | None:
+def _as_json(axes: SequenceAxes | None) -> Json | None:
     return None if axes is None else axes.model_dump()
 
 
-def _record_original(session: Session, job: Job, original: Variant, outcome: evaluations.Outcome, report: Json) -> None:
+def _record_original(session: Session, job: Job, original: Variant, outcome: Outcome, report: Json) -> None:
     # An evaluation on data is not replaced by one without.
     if outcome.samples > 0 or original.evaluation is None or original.evaluation.samples == 0:
         evaluations.record(

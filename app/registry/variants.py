@@ -5,10 +5,10 @@ from collections.abc import Collection
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, object_session
 
+from app.contracts.operators import quantized_operators
+from app.contracts.outcome import REJECTED
 from app.errors import Conflict, Rejected, UnknownVariant
 from app.registry import audit, live
-from app.registry.evaluations import REJECTED
-from app.registry.methods import quantized_operators
 from app.registry.models import ORIGINAL
 from app.registry.names import is_valid
 from app.registry.tables import Evaluation, Model, Revision, Variant, now

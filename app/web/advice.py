@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.contracts.outcome import REJECTED
 from app.registry.comparison import Row
-from app.registry.evaluations import REJECTED
 from app.registry.models import ORIGINAL
 from app.registry.recommendation import Recommendation, recommendation
 from app.web import formats

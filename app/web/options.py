@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from app.registry.methods import EvaluateOptions, Method, Options
+from app.contracts.methods import Method
+from app.contracts.options import EvaluateOptions, Options
 
 Kind = Literal["number", "integer", "checkbox", "choice", "text", "lines"]
 

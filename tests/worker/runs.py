@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from app.blobs import LocalBlobStore
+from app.contracts import methods
+from app.contracts.figures import Figures
+from app.contracts.outcome import Outcome
 from app.errors import JobFailed
-from app.registry import Database, datasets, jobs, methods, models
-from app.registry.evaluations import Figures, Outcome
+from app.registry import Database, datasets, jobs, models
 from app.settings import Settings
 from tests import graphs
 

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from app.blobs import LocalBlobStore
+from app.contracts.job_spec import JobSpec
 from app.errors import JobFailed, LeaseLost, NoSpace
 from app.registry import Database, jobs, models
 from app.registry.jobs import Heartbeat, Lease
@@ -24,7 +25,6 @@ from tests.worker.runs import Messages, child, made, submitted, write
 from worker import pipeline, runner
 from worker.channel import Channel
 from worker.checkpoints import Checkpoints
-from worker.job_spec import JobSpec
 from worker.lasting import Lasting
 from worker.methods import Task
 from worker.runner import Runner

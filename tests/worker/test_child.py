@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.registry.evaluations import Outcome
-from app.registry.methods import METHODS
+from app.contracts.methods import METHODS
+from app.contracts.outcome import Outcome
 from tests.worker import models
 from tests.worker.test_pipeline import _images, _lay_out
 from worker.child import Child

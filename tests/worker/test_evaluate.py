@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from app.blobs import LocalBlobStore
+from app.contracts.figures import Figures
+from app.contracts.job_spec import JobSpec
+from app.contracts.methods import EVALUATE, METHODS, checked_options
+from app.contracts.outcome import Outcome, SequenceAxes
 from app.registry import Database, jobs, models, variants
-from app.registry.evaluations import Figures, Outcome, SequenceAxes
-from app.registry.methods import EVALUATE, METHODS, checked_options
 from app.settings import Settings
 from tests import graphs
 from tests.worker.models import classifier, normal, token_arrays, write
 from tests.worker.runs import Messages, child, submitted
 from tests.worker.runtime import run as answer
 from worker import pipeline, runner
-from worker.job_spec import JobSpec
 from worker.runner import Runner
 
 Arrays = dict[str, NDArray[Any]]

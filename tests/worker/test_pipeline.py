@@ -13,16 +13,16 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
+from app.contracts.job_spec import JobSpec
+from app.contracts.methods import METHODS, checked_options
+from app.contracts.outcome import Outcome, SequenceAxes
 from app.errors import JobFailed, OctetError
-from app.registry.evaluations import Outcome, SequenceAxes
-from app.registry.methods import METHODS, checked_options
 from tests import graphs
 from tests.worker import models
 from tests.worker.runtime import run as answer
 from worker import pipeline
 from worker.calibration import calibrator
 from worker.channel import Channel
-from worker.job_spec import JobSpec
 
 _STAGES = ["prepare", "calibrate", "quantize", "gate", "evaluate"]
 

@@ -12,15 +12,16 @@ import pytest
 
 from app.blobs import LocalBlobStore
 from app.blobs.digest import sha256_of
+from app.contracts.figures import PointFigures
+from app.contracts.job_spec import JobSpec
+from app.contracts.outcome import Outcome
 from app.errors import JobFailed, NoSpace
 from app.registry import Database, OperationalError, Session, jobs, models, points
-from app.registry.evaluations import Outcome, PointFigures
 from app.registry.jobs import Heartbeat, Lease
 from app.settings import Settings
 from tests.worker.runs import made, submitted, with_dataset
 from worker import pipeline, runner
 from worker.channel import Channel
-from worker.job_spec import JobSpec
 from worker.runner import Runner
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from app.registry.evaluations import LayerFigures
+from app.contracts.figures import LayerFigures
 from worker import onnx_files
 from worker.calibration.histogram import Histogram
 from worker.onnx_files import array

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
-from app.registry.methods import RangeMethod
+from app.contracts.options import RangeMethod
 from worker.calibration.divergence import least_divergent
 from worker.calibration.histogram import BINS, Histogram
 from worker.calibration.noise import Noise

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.registry.evaluations import ACCEPTED, REJECTED
+from app.contracts.outcome import ACCEPTED, REJECTED
 from worker.evaluation.heldout import Comparison
 from worker.evaluation.latency import Latencies
 

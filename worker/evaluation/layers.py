@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from app.contracts.figures import LayerFigures
 from app.engines import DEFAULT_ENGINE, ENGINES
-from app.registry.evaluations import LayerFigures
 from worker import inner_tensors, onnx_files
 from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
 from worker.evaluation.precision import Precisions

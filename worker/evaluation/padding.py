@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, ValueInfoProto
 
+from app.contracts.outcome import SequenceAxes
 from app.engines.engine import LoadedModel
 from app.errors import Invalid, JobFailed
-from app.registry.evaluations import SequenceAxes
 from worker import onnx_files
 from worker.evaluation.invariance import Drift
 from worker.samples import Feeds

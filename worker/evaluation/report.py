@@ -11,8 +11,8 @@ import onnx
 import onnxruntime
 
 from app import __version__
+from app.contracts.figures import Figures, LayerFigures
 from app.engines.cpu import Cpu
-from app.registry.evaluations import Figures, LayerFigures
 from worker.evaluation.alone import Alone
 from worker.evaluation.budget import PairedTest
 from worker.evaluation.fidelity import finite_or_none

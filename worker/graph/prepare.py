@@ -5,9 +5,9 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
+from app.contracts.operators import QUANTIZED_OPERATORS
 from app.engines.onnxruntime import REFUSALS, first_line, with_custom_operators
 from app.errors import JobFailed, NotQuantizable
-from app.registry.methods import QUANTIZED_OPERATORS
 from worker import onnx_files
 from worker.graph import gemm, interface, opset, pooling
 

@@ -1,4 +1,4 @@
-"""How each method is done, by the names of `app.registry.methods`: one row for each."""
+"""How each method is done, by the names of `app.contracts.methods`: one row for each."""
 
 from collections.abc import Callable
 

@@ -2,8 +2,8 @@
 
 from dataclasses import asdict
 
+from app.contracts.options import DynamicOptions
 from app.errors import NotQuantizable
-from app.registry.methods import DynamicOptions
 from worker import onnx_files
 from worker.graph import embeddings, gemm, interface
 from worker.graph.integer_types import choose_dynamic

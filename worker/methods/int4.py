@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from app.contracts.options import Int4Options
 from app.engines.cpu import usable_cores
 from app.errors import Invalid, NotQuantizable
-from app.registry.methods import Int4Options
 from worker import onnx_files
 from worker.calibration.gram import gram_matrices
 from worker.graph import embeddings, gemm, interface, nbits

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from app.contracts.options import Int8Options, RangeMethod
 from app.engines.cpu import usable_cores
 from app.errors import JobFailed, NotQuantizable
-from app.registry.methods import Int8Options, RangeMethod
 from worker import onnx_files
 from worker.calibration.calibrator import Calibrator
 from worker.calibration.ranges import find_ranges

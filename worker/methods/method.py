@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contracts.figures import PointFigures
 from app.engines.cpu import Cpu
-from app.registry.evaluations import PointFigures
 from worker.calibration.histogram import Histogram
 from worker.samples import Indices
 

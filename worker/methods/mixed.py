@@ -9,11 +9,11 @@ from typing import Any
 
 import onnx
 
+from app.contracts.figures import PointFigures
+from app.contracts.options import MixedOptions
 from app.engines import ENGINES, LoadedModel
 from app.engines.cpu import usable_cores
 from app.errors import Invalid
-from app.registry.evaluations import PointFigures
-from app.registry.methods import MixedOptions
 from worker import onnx_files
 from worker.calibration.ranges import Ranges, find_ranges
 from worker.graph import half

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from app.contracts.options import QatOptions
 from app.engines import ENGINES, LoadedModel
 from app.engines.classes import find_class_output
 from app.engines.cpu import usable_cores
 from app.errors import JobFailed
-from app.registry.methods import QatOptions
 from worker import onnx_files
 from worker.calibration.ranges import ActivationRange
 from worker.evaluation.fidelity import MeanCosine

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from app.registry.methods import RangeMethod
+from app.contracts.options import RangeMethod
 from worker import onnx_files
 from worker.calibration.histogram import Histogram
 from worker.calibration.ranges import ActivationRange, Ranges, as_onnxruntime

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import onnx
 
-from app.registry.evaluations import LayerFigures
+from app.contracts.figures import LayerFigures
 from worker.calibration.ranges import Ranges
 from worker.graph.selection import Selection, select_static
 from worker.repair.design import Design

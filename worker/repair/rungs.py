@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from app.registry.methods import RangeMethod
+from app.contracts.options import RangeMethod
 from worker import onnx_files
 from worker.calibration.ranges import ActivationRange, Ranges, find_range, find_ranges
 from worker.calibration.statistics import Statistics

@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import Query, Request
 from fastapi.responses import Response
 
+from app.contracts import methods
 from app.errors import OctetError
-from app.registry import Session, comparison, datasets, jobs, methods, models, variants
+from app.registry import Session, comparison, datasets, jobs, models, variants
 from app.registry.tables import Model, Revision
 from app.web.advice import advice
 from app.web.answers import page, page_routes, provided

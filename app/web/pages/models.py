@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from fastapi import Request
 from fastapi.responses import Response
 
+from app.contracts.methods import METHODS
+from app.contracts.outcome import REJECTED
 from app.registry import datasets
-from app.registry.evaluations import REJECTED
-from app.registry.methods import METHODS
 from app.registry.models import ORIGINAL
 from app.registry.overview import Overview, Standing, overview
 from app.registry.recommendation import recommendation

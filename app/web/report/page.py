@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.registry.evaluations import REJECTED
+from app.contracts.outcome import REJECTED
 from app.web.rendering import environment
 from app.web.report import leaves  # noqa: F401 - filters of the templates
 from app.web.report.inlined import inlined

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.registry.evaluations import REJECTED
+from app.contracts.outcome import REJECTED
 
 
 def verdict(row: Mapping[str, Any]) -> str:

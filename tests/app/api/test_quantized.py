@@ -6,9 +6,10 @@ from unittest.mock import Mock
 import pytest
 from fastapi.testclient import TestClient
 
+from app.contracts.figures import Figures
+from app.contracts.outcome import Outcome, SequenceAxes
 from app.inference.dataplane import DataPlane
 from app.registry import Database, jobs
-from app.registry.evaluations import Figures, Outcome, SequenceAxes
 from app.serving.batcher import Batcher
 from app.serving.padding import Padding
 from app.settings import Settings

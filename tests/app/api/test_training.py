@@ -7,7 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 from onnx import helper, numpy_helper
 
-from app.registry import Database, methods
+from app.contracts import methods
+from app.registry import Database
 from app.registry.tables import Revision
 from app.settings import Settings
 from tests import graphs
@@ -94,7 +95,7 @@ def test_of_a_model_uploaded_before_nodes_were_kept_only_the_operator_is_named(
 
 def test_the_gateway_looks_for_torch_and_does_not_load_it() -> None:
     program = (
-        "import sys; from app.registry import methods; import app.main;"
+        "import sys; from app.contracts import methods; import app.main;"
         "methods.check_applicable(methods.find('int8'), {'Gemm': 1}, 1)\n"
         "try: methods.check_applicable(methods.find('qat'), {'Gemm': 1}, 1)\n"
         "except Exception: pass\n"

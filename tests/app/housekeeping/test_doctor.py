@@ -7,9 +7,10 @@ from sqlalchemy import update
 
 from app.blobs import LocalBlobStore
 from app.confinement import Confinement
+from app.contracts import methods
 from app.housekeeping import doctor
 from app.housekeeping.doctor import Finding, State, examine
-from app.registry import Database, jobs, methods, models, workers
+from app.registry import Database, jobs, models, workers
 from app.registry.tables import Job, now
 from app.settings import Settings
 from tests.app.housekeeping.conftest import Home

@@ -7,9 +7,10 @@ from datetime import timedelta
 from sqlalchemy import update
 
 from app.blobs.digest import sha256_of
+from app.contracts import methods
 from app.housekeeping.garbage import Garbage, collect
 from app.intake.deposit import deposit
-from app.registry import Database, jobs, methods, models
+from app.registry import Database, jobs, models
 from app.registry.tables import Job, now
 from app.scratch import job_folder, private_folder
 from tests.app.housekeeping.conftest import Home

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from app.registry import Database, Session, jobs, methods, models
+from app.contracts import methods
+from app.registry import Database, Session, jobs, models
 from app.registry.tables import Job, Revision
 
 _numbers = itertools.count()

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from app import custom_operators
+from app.contracts import methods
+from app.contracts.figures import Figures, LayerFigures
+from app.contracts.outcome import Outcome, SequenceAxes
 from app.errors import Conflict, Invalid, LeaseLost, NotFound, NotQuantizable, UnknownJob
-from app.registry import Database, comparison, datasets, evaluations, jobs, methods, models, variants
-from app.registry.evaluations import Figures, LayerFigures, Outcome
+from app.registry import Database, comparison, datasets, jobs, models, variants
 from app.registry.jobs import Lease
 from app.registry.references import is_referenced
 from app.registry.results import NewArtifact
@@ -360,7 +362,7 @@ def test_what_can_be_trained_through_is_accepted(monkeypatch: pytest.MonkeyPatch
     methods.check_applicable(methods.find("qat"), operators, 100, {"Conv": "conv"})
 
 
-AXES = evaluations.SequenceAxes(inputs={"ids": 1, "mask": 1}, outputs={"tokens": 1})
+AXES = SequenceAxes(inputs={"ids": 1, "mask": 1}, outputs={"tokens": 1})
 
 
 @pytest.mark.parametrize("batchable", [True, False])

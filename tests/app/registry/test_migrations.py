@@ -3,10 +3,11 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
+from app.contracts import methods
 from app.errors import Invalid, Unavailable
 from app.experiments.assignment import Place
 from app.experiments.counts import Counts
-from app.registry import Database, experiments, jobs, methods, migrations, models, records, variants
+from app.registry import Database, experiments, jobs, migrations, models, records, variants
 from app.registry.records import NewExposure, NewOutcome
 from app.registry.tables import now
 from tests.app.registry.conftest import new_revision

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from app.contracts import methods
+from app.contracts.figures import PointFigures
 from app.errors import Invalid, LeaseLost, UnknownPoint
-from app.registry import Database, jobs, methods, models, points
-from app.registry.evaluations import PointFigures
+from app.registry import Database, jobs, models, points
 from app.registry.jobs import Lease
 from app.registry.tables import Job, Point, Revision
 from tests.app.registry.conftest import new_revision

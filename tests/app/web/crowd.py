@@ -1,7 +1,7 @@
 """Registries with many models, each with many measured variants."""
 
+from app.contracts.figures import Figures
 from app.registry import Database, evaluations, models, variants
-from app.registry.evaluations import Figures
 from app.registry.tables import Variant
 from tests.app.registry.conftest import new_revision
 

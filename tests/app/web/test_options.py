@@ -1,6 +1,6 @@
 import pytest
 
-from app.registry.methods import OFFERED, checked_options
+from app.contracts.methods import OFFERED, checked_options
 from app.web.options import Field, groups
 
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from app.registry.evaluations import LayerFigures
+from app.contracts.figures import LayerFigures
 from tests.worker import models
 from tests.worker.runtime import run
 from worker import onnx_files

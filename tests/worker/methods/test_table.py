@@ -1,6 +1,6 @@
 """The two tables of methods name the same ones."""
 
-from app.registry import methods as offered
+from app.contracts import methods as offered
 from worker.methods import METHODS
 
 

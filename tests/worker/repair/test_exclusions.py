@@ -3,7 +3,7 @@
 import onnx
 from onnx import helper
 
-from app.registry.evaluations import LayerFigures
+from app.contracts.figures import LayerFigures
 from tests.worker import models
 from worker.graph.selection import Selection, select_static
 from worker.repair.exclusions import by_damage, tail

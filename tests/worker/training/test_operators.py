@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from app.registry.trainable import TRAINABLE_OPERATORS
+from app.contracts.operators import TRAINABLE_OPERATORS
 from tests.worker.training.cases import CASES
 from tests.worker.training.cases.case import Case
 

@@ -1,7 +1,7 @@
 """The table: operator of ONNX → the function that computes it with torch.
 
-Operators of a domain other than ONNX's own are named `domain::operator`. `app.registry.trainable` repeats the names for
-those that must not load torch.
+Operators of a domain other than ONNX's own are named `domain::operator`. `app.contracts.operators` repeats the names
+for the gateway, which does not load torch.
 """
 
 from worker.training.ops import (

@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.api.layer_table import as_csv
+from app.contracts.figures import Figures, LayerFigures
 from app.registry import Database, evaluations, models, variants
-from app.registry.evaluations import Figures, LayerFigures
 from app.settings import Settings
 from tests.app.conftest import upload_model
 from tests.app.web.markup import Page

@@ -1,9 +1,18 @@
-"""Which operators can be trained, named where torch is not loaded: a submission is refused before it is queued.
+"""Sets of operators that decide, before a job is queued, whether a method can work on a model.
 
-The worker's table of the same names (`worker.training.ops`) says how each is computed.
+An operator of ONNX's own domain is named by its type, any other `domain::type`, as uploads count them.
 """
 
-#: Operators of a domain other than ONNX's own are named `domain::operator`, as uploads count them.
+from collections.abc import Collection
+
+#: Operators of models that are quantized already, without their domain.
+QUANTIZED_OPERATORS = frozenset({
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger",
+    "ConvInteger", "MatMulNBits",
+})  # fmt: skip
+
+#: Operators that can be trained. They are named here since the gateway does not load torch; `worker.training.ops` has
+#: a table of the same names that says how each is computed.
 TRAINABLE_OPERATORS: frozenset[str] = frozenset({
     "Abs", "Acos", "Add", "And", "ArgMax", "ArgMin", "Asin", "Atan", "AveragePool", "BatchNormalization", "Cast",
     "CastLike", "Ceil", "Celu", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "Cos",
@@ -19,3 +28,8 @@ TRAINABLE_OPERATORS: frozenset[str] = frozenset({
     "Sum", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where", "Xor",
     "com.microsoft::Gelu", "com.microsoft::QuickGelu",
 })  # fmt: skip
+
+
+def quantized_operators(operators: Collection[str]) -> list[str]:
+    """Return those of `operators` that only a quantized model has, sorted; an FP32 model has none."""
+    return sorted(name for name in operators if name.rpartition("::")[2] in QUANTIZED_OPERATORS)

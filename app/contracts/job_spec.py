@@ -1,4 +1,4 @@
-"""What a job's child process is told: `job.json` in its folder, written by the runner."""
+"""The spec of a job: `job.json` in the folder of its process, written by the runner."""
 
 from pathlib import Path
 from typing import Any
