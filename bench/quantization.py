@@ -205,16 +205,16 @@ def table(pair: Pair, samples: Samples, folder: Path, rounds: int, threads: int)
         requests = [made.feeds for made in feeder.batches(parts.evaluation[: 16 * batch], batch)]
         speeds.append(ratios(latencies(models, requests, rounds)))
     score = spearman(pair, pair.model, samples, parts.calibration)
-    yield row("original", 1.0, entries[0].quality.original_accuracy, score, None, None, "1", "1", "")
+    yield row("original", 1.0, entries[0].quality.figure("accuracy").original, score, None, None, "1", "1", "")
     for number, entry in enumerate(entries):
         quality = entry.quality
         yield row(
             entry.name,
             entry.ratio,
-            quality.variant_accuracy,
+            quality.figure("accuracy").variant,
             entry.spearman,
-            quality.agreement,
-            quality.cosine,
+            quality.figure("agreement").variant,
+            quality.figure("cosine").variant,
             *(cells[number] for cells in speeds),
             f"{entry.seconds:.1f} s",
         )

@@ -32,6 +32,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def rows(self) -> int:
+        """Rows of each array of `feeds`, the copies included."""
+        return len(next(iter(self.feeds.values()))) if self.feeds else len(self)
+
 
 class Feeder:
     """Feeds samples to one model. Arrays of the dataset that are no input of the model are ignored."""

@@ -1,48 +1,46 @@
 """Original and variant on the held-out samples, in one pass that keeps no output."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines.classes import Classes, ClassOutput, find_class_output
+from app.engines.classes import Classes
 from app.engines.engine import LoadedModel
 from app.errors import JobFailed
-from worker.evaluation.accuracy import Share
-from worker.evaluation.fidelity import MeanCosine, SignalAndNoise, finite_or_none
+from worker.evaluation.metrics import AnswerBatch, Figure, Metric, OutputBatch, Subject, metrics_for
+from worker.evaluation.metrics.metric import own_rows
 from worker.evaluation.transcript import Transcript
 from worker.samples import Batch, Feeder, Indices
 
-
-@dataclass(frozen=True)
-class OutputFidelity:
-    """One output of the variant against that of the original; None where that makes no sense."""
-
-    name: str
-    cosine: float | None
-    sqnr_db: float | None
+MetricT = TypeVar("MetricT", bound=Metric)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What held-out samples tell. Shares are 0..1; None is what these outputs or samples cannot tell.
-
-    `lost` samples only the original classes right, `gained` ones only the variant.
-    """
+    """What held-out samples tell: `metrics` are those that apply to the two models and the dataset."""
 
     samples: int
-    original_accuracy: float | None
-    variant_accuracy: float | None
-    agreement: float | None
-    cosine: float | None
-    sqnr_db: float | None
-    lost: int | None
-    gained: int | None
-    outputs: tuple[OutputFidelity, ...]
+    outputs: tuple[str, ...]
+    metrics: tuple[Metric, ...]
     notes: tuple[str, ...]
+
+    def find(self, kind: type[MetricT]) -> MetricT | None:
+        """The metric of this kind; None where it does not apply."""
+        return next((metric for metric in self.metrics if isinstance(metric, kind)), None)
+
+    @cached_property
+    def figures(self) -> Mapping[str, Figure]:
+        """What the metrics come to, by name."""
+        return {metric.name: metric.figure() for metric in self.metrics}
+
+    def figure(self, name: str) -> Figure:
+        """What the metric `name` comes to; an empty figure where it does not apply."""
+        return self.figures.get(name, Figure(None, None))
 
 
 def compare(
@@ -73,117 +71,74 @@ def compare(
     return tally.result()
 
 
-@dataclass
-class _Sums:
-    noise: SignalAndNoise = field(default_factory=SignalAndNoise)
-    cosine: MeanCosine = field(default_factory=MeanCosine)
-    unusable: str | None = None
-
-
 class _Tally:
     def __init__(self, names: Sequence[str], labels: Classes | None, transcript: Transcript | None) -> None:
         self._names = names
         self._labels = labels
         self._transcript = transcript
         self._rows = 0
-        self._sums = {name: _Sums() for name in names}
-        self._class_output: ClassOutput | None = None
-        self._agreement, self._original, self._variant = Share(), Share(), Share()
-        self._lost, self._gained = 0, 0
+        self._subject = Subject(tuple(names))
+        self._metrics: tuple[Metric, ...] = ()
+        # Why an output cannot be compared.
+        self._unusable: dict[str, str] = {}
 
     def add(self, batch: Batch, expected: Sequence[NDArray[Any]], answer: Sequence[NDArray[Any]]) -> None:
-        fed = len(next(iter(batch.feeds.values()))) if batch.feeds else len(batch)
-        for name, left, right in zip(self._names, expected, answer, strict=True):
-            self._add_output(name, left, right, rows=len(batch), fed=fed)
         if self._rows == 0:
-            self._class_output = find_class_output(expected, fed)
-        if self._class_output is not None:
-            self._add_classes(self._class_output, batch, expected, answer)
-        else:
-            self._note_vectors(batch, expected, answer, fed=fed)
+            self._subject = Subject.of(self._names, expected, batch.rows, self._labels, has_variant=True)
+            self._metrics = metrics_for(self._subject)
+        outputs = (self._output(batch, *each) for each in zip(self._names, expected, answer, strict=True))
+        answers = AnswerBatch(self._subject, batch.indices, tuple(outputs))
+        for metric in self._metrics:
+            metric.add(answers)
+        self._transcribe(answers, expected, answer)
         self._rows += len(batch)
 
-    def _add_output(self, name: str, left: NDArray[Any], right: NDArray[Any], *, rows: int, fed: int) -> None:
-        sums = self._sums[name]
-        if left.dtype.kind != "f":
-            sums.unusable = "not of a float type"
-            return
-        has_rows = left.ndim > 0 and left.shape[0] == fed
-        if has_rows:
-            left, right = left[:rows], right[:rows]
-        finite = np.isfinite(left)
-        if not np.isfinite(right[finite]).all():
-            raise JobFailed(
-                f"output '{name}' of the variant is NaN or infinite for a held-out sample that the original answers"
-                " with finite numbers"
-            )
-        if not finite.all():
-            sums.unusable = "not finite in the original itself"
-            return
-        sums.noise.add(left, right)
-        if has_rows:
-            sums.cosine.add(left, right)
+    def _output(self, batch: Batch, name: str, original: NDArray[Any], variant: NDArray[Any]) -> OutputBatch:
+        left, has_rows = own_rows(batch, original)
+        right = variant[: len(batch)] if has_rows else variant
+        problem = "not of a float type" if left.dtype.kind != "f" else _infinite(name, left, right)
+        if problem is not None:
+            self._unusable[name] = problem
+        return OutputBatch(name, left, right, has_rows, is_comparable=problem is None)
 
-    def _add_classes(
-        self, output: ClassOutput, batch: Batch, expected: Sequence[NDArray[Any]], answer: Sequence[NDArray[Any]]
+    def _transcribe(
+        self, answers: AnswerBatch, expected: Sequence[NDArray[Any]], answer: Sequence[NDArray[Any]]
     ) -> None:
-        left, right = (output.read(outputs)[: len(batch)] for outputs in (expected, answer))
-        self._agreement.add(left, right)
-        truth = None
-        if self._labels is not None and output.tells(self._labels):
-            truth = self._labels[batch.indices]
-            self._original.add(left, truth)
-            self._variant.add(right, truth)
-            self._lost += int(((left == truth) & (right != truth)).sum())
-            self._gained += int(((left != truth) & (right == truth)).sum())
-        if self._transcript is not None:
-            self._transcript.add_classes(output, batch.indices, expected, answer, truth)
-
-    def _note_vectors(
-        self, batch: Batch, expected: Sequence[NDArray[Any]], answer: Sequence[NDArray[Any]], *, fed: int
-    ) -> None:
-        """The first output whose rows can be compared, which is the one that the figures tell of."""
         if self._transcript is None:
             return
-        for name, left, right in zip(self._names, expected, answer, strict=True):
-            if self._sums[name].unusable is None:
-                if left.ndim > 0 and len(left) == fed:
-                    rows = len(batch)
-                    self._transcript.add_vectors(name, batch.indices, left[:rows], right[:rows])
-                return
+        if self._subject.class_output is not None:
+            self._transcript.add_classes(self._subject.class_output, answers.indices, expected, answer, answers.labels)
+            return
+        # The output that the cosine is of: the first that can be compared.
+        compared = next((output for output in answers.outputs if output.name not in self._unusable), None)
+        if compared is not None and compared.variant is not None and compared.has_rows:
+            self._transcript.add_vectors(compared.name, answers.indices, compared.original, compared.variant)
 
     def result(self) -> Comparison:
-        usable = [sums for sums in self._sums.values() if sums.unusable is None]
-        together = SignalAndNoise()
-        for sums in usable:
-            together.join(sums.noise)
-        return Comparison(
-            samples=self._rows,
-            original_accuracy=self._original.value,
-            variant_accuracy=self._variant.value,
-            agreement=self._agreement.value,
-            cosine=usable[0].cosine.value if usable else None,
-            sqnr_db=finite_or_none(together.sqnr_db) if usable else None,
-            lost=self._lost if self._original.rows else None,
-            gained=self._gained if self._original.rows else None,
-            outputs=tuple(self._output(name) for name in self._names),
-            notes=tuple(self._notes()),
-        )
-
-    def _output(self, name: str) -> OutputFidelity:
-        sums = self._sums[name]
-        if sums.unusable is not None:
-            return OutputFidelity(name, None, None)
-        return OutputFidelity(name, sums.cosine.value, finite_or_none(sums.noise.sqnr_db))
+        return Comparison(self._rows, tuple(self._names), self._metrics, tuple(self._notes()))
 
     def _notes(self) -> list[str]:
         notes = [
-            f"output '{name}' is {sums.unusable}: neither cosine nor SQNR is given of it"
-            for name, sums in self._sums.items()
-            if sums.unusable is not None
+            f"output '{name}' is {self._unusable[name]}: neither cosine nor SQNR is given of it"
+            for name in self._names
+            if name in self._unusable
         ]
-        if self._class_output is None:
+        if self._subject.class_output is None:
             notes.append("no output holds class scores: neither accuracy nor agreement is given")
-        elif self._labels is not None and self._original.value is None:
+        elif self._labels is not None and self._subject.class_labels is None:
             notes.append("the labels are not classes of the model's output: no accuracy is given")
         return notes
+
+
+def _infinite(name: str, original: NDArray[Any], variant: NDArray[Any]) -> str | None:
+    """Why the output cannot be compared, where the original itself is not finite.
+
+    Raises `JobFailed` where only the variant is not.
+    """
+    finite = np.isfinite(original)
+    if not np.isfinite(variant[finite]).all():
+        raise JobFailed(
+            f"output '{name}' of the variant is NaN or infinite for a held-out sample that the original answers"
+            " with finite numbers"
+        )
+    return None if finite.all() else "not finite in the original itself"

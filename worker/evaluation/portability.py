@@ -19,8 +19,8 @@ from onnx import helper
 from app.engines import DEFAULT_ENGINE, ENGINES
 from app.engines.classes import find_class_output
 from worker import inner_tensors, onnx_files
-from worker.evaluation.accuracy import Share
 from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
+from worker.evaluation.share import Share
 from worker.samples import Feeder, Indices
 
 _LOWEST, _HIGHEST = -(2**15), 2**15 - 1

@@ -14,10 +14,10 @@ from app import __version__
 from app.contracts.figures import Figures, LayerFigures
 from app.engines.cpu import Cpu
 from worker.evaluation.alone import Alone
-from worker.evaluation.budget import PairedTest
 from worker.evaluation.fidelity import finite_or_none
 from worker.evaluation.heldout import Comparison
 from worker.evaluation.latency import Latencies, LatencyAlone, Percentiles
+from worker.evaluation.metrics.accuracy import Accuracy
 from worker.evaluation.split import Split
 
 
@@ -37,9 +37,8 @@ class Circumstances:
 
 
 def figures_of_original(comparison: Comparison | None, latencies: Latencies) -> Figures:
-    return Figures(
-        accuracy=comparison.original_accuracy if comparison else None, **_latency_fields(latencies.original_ms)
-    )
+    accuracy = comparison.figure("accuracy").original if comparison else None
+    return Figures(accuracy=accuracy, **_latency_fields(latencies.original_ms))
 
 
 def figures_of_variant(comparison: Comparison | None, latencies: Latencies) -> Figures:
@@ -54,13 +53,12 @@ def figures_of_variant(comparison: Comparison | None, latencies: Latencies) -> F
 
 
 def _fidelity_fields(comparison: Comparison) -> dict[str, float | None]:
-    before, after = comparison.original_accuracy, comparison.variant_accuracy
+    accuracy = comparison.figure("accuracy")
+    before, after = accuracy.original, accuracy.variant
     return {
         "accuracy": after,
         "accuracy_ratio": after / before if before and after is not None else None,
-        "agreement": comparison.agreement,
-        "cosine": comparison.cosine,
-        "sqnr_db": comparison.sqnr_db,
+        **{name: comparison.figure(name).variant for name in ("agreement", "cosine", "sqnr_db")},
     }
 
 
@@ -99,6 +97,7 @@ def build(
         },
         "gate": gate,
         "quality": _quality(circumstances, comparison),
+        "metrics": [metric.as_json() for metric in comparison.metrics] if comparison else [],
         "latency": {
             **latencies.as_json(),
             "confidence": 0.95,
@@ -132,6 +131,7 @@ def build_alone(
         **_surroundings(circumstances, {}),
         "size": {"original_bytes": size_bytes},
         "quality": quality,
+        "metrics": [metric.as_json() for metric in alone.metrics] if alone else [],
         "batchable": batchable,
         "paddable": paddable,
         "latency": {
@@ -180,15 +180,22 @@ def _dataset(circumstances: Circumstances) -> dict[str, Any] | None:
 def _quality(circumstances: Circumstances, comparison: Comparison | None) -> dict[str, Any] | None:
     if comparison is None:
         return None
-    paired = PairedTest.of(comparison)
+    accuracy = comparison.find(Accuracy)
+    paired = accuracy.paired_test if accuracy is not None else None
     return {
         "samples": comparison.samples,
         "batch": circumstances.batch,
-        "original_accuracy": comparison.original_accuracy,
+        "original_accuracy": comparison.figure("accuracy").original,
         **_fidelity_fields(comparison),
         "paired_test": paired.as_json() if paired is not None else None,
-        "outputs": [asdict(output) for output in comparison.outputs],
+        "outputs": [_output(comparison, name) for name in comparison.outputs],
     }
+
+
+def _output(comparison: Comparison, name: str) -> dict[str, Any]:
+    """The figures of one output, of the metrics that tell outputs apart."""
+    figures = comparison.figures.items()
+    return {"name": name, **{metric: figure.by_output[name] for metric, figure in figures if name in figure.by_output}}
 
 
 def _strict(value: Any) -> Any:

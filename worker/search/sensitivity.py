@@ -71,11 +71,9 @@ def _accuracy_change(artifact: Path, answers: Answers | None) -> float | None:
     if answers is None:
         return None
     try:
-        comparison = answers.compared_with(artifact)
+        return answers.compared_with(artifact).figure("accuracy").change
     except JobFailed:
         return None
-    before, after = comparison.original_accuracy, comparison.variant_accuracy
-    return after - before if before is not None and after is not None else None
 
 
 def group_times(

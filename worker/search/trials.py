@@ -20,8 +20,6 @@ from worker.search.answers import Answers
 _LATENCY_SECONDS = 0.5
 _FINAL_SECONDS = 1.5
 
-_PRIOR_TURNED, _PRIOR_WRONG = 20.0, 12.0
-
 Kept = frozenset[str]
 
 
@@ -60,21 +58,9 @@ def front(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def expected_drop(comparison: Comparison) -> float:
-    """The share of the original's accuracy that is likely lost: on other samples too, not only on those compared.
-
-    Many trials are made and the best is taken, so that the net loss on the samples at hand would flatter it. It is
-    shrunk towards what was seen of quantized models at large: of answers that turned right or wrong, three in five
-    turned wrong (the mean of a Beta posterior, of a prior worth 20 such answers). Without labels every top-1 that
-    changed counts as lost and, without classes, what the mean cosine is short of 1.
-    """
-    before = comparison.original_accuracy
-    if before and comparison.lost is not None and comparison.gained is not None:
-        turned = comparison.lost + comparison.gained
-        wrong = (comparison.lost + _PRIOR_WRONG) / (turned + _PRIOR_TURNED)
-        return turned * (2.0 * wrong - 1.0) / comparison.samples / before
-    if comparison.agreement is not None:
-        return 1.0 - comparison.agreement
-    return 1.0 - comparison.cosine if comparison.cosine is not None else 0.0
+    """The share of the original's quality that is likely lost, by the first metric that can tell it; else 0."""
+    drops = (metric.expected_drop() for metric in comparison.metrics)
+    return next((drop for drop in drops if drop is not None), 0.0)
 
 
 @dataclass
@@ -125,12 +111,16 @@ class Trials:
             self.write(kept, artifact)
             latencies = self._latencies(artifact, _LATENCY_SECONDS)
             comparison = self._comparison(artifact)
+            accuracy, agreement, sqnr_db = (
+                comparison.figure(name).variant if comparison is not None else None
+                for name in ("accuracy", "agreement", "sqnr_db")
+            )
             return Trial(
                 kept,
                 expected_drop(comparison) if comparison is not None else math.inf,
-                comparison.variant_accuracy if comparison is not None else None,
-                comparison.agreement if comparison is not None else None,
-                comparison.sqnr_db if comparison is not None else None,
+                accuracy,
+                agreement,
+                sqnr_db,
                 latencies.variant_ms.p50,
                 latencies.speedup,
                 onnx_files.size_bytes(artifact),

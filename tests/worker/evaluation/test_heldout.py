@@ -39,10 +39,10 @@ def test_accuracy_and_agreement_are_of_the_very_samples_asked_for() -> None:
 
     found = _compare(FakeModel(lambda x: [x]), FakeModel(variant), indices=indices, labels=labels, batch=2)
     assert found.samples == 5
-    assert found.original_accuracy == pytest.approx(4 / 5)
-    assert found.variant_accuracy == pytest.approx(2 / 5)
-    assert found.agreement == pytest.approx(3 / 5)
-    assert found.cosine == pytest.approx((3 - 2) / 5)
+    assert found.figure("accuracy").original == pytest.approx(4 / 5)
+    assert found.figure("accuracy").variant == pytest.approx(2 / 5)
+    assert found.figure("agreement").variant == pytest.approx(3 / 5)
+    assert found.figure("cosine").variant == pytest.approx((3 - 2) / 5)
 
 
 def test_both_see_the_same_batches() -> None:
@@ -56,16 +56,16 @@ def test_embeddings_have_a_cosine_and_no_agreement() -> None:
         return [x / np.linalg.norm(x, axis=1, keepdims=True)]
 
     found = _compare(FakeModel(unit), FakeModel(unit))
-    assert found.agreement is None
-    assert found.cosine == pytest.approx(1.0)
+    assert found.figure("agreement").variant is None
+    assert found.figure("cosine").variant == pytest.approx(1.0)
     assert any("no output holds class scores" in note for note in found.notes)
 
 
 def test_labels_that_are_no_classes_of_the_output_give_no_accuracy() -> None:
     model = FakeModel(lambda x: [x])
     found = _compare(model, FakeModel(lambda x: [x]), labels=np.full(50, 7))
-    assert found.original_accuracy is None
-    assert found.agreement == 1.0
+    assert found.figure("accuracy").original is None
+    assert found.figure("agreement").variant == 1.0
     assert any("labels are not classes" in note for note in found.notes)
 
 
@@ -76,12 +76,12 @@ def test_sqnr_is_over_all_outputs_and_each_is_told() -> None:
         return FakeModel(lambda x: [x, x.sum() + error, np.arange(len(x))], specs)
 
     found = _compare(outputs(0.0), outputs(0.5), batch=50)
-    by_name = {output.name: output for output in found.outputs}
+    cosine, sqnr_db = found.figure("cosine").by_output, found.figure("sqnr_db").by_output
     signal = float((_X.astype(np.float64) ** 2).sum()) + float(_X.sum()) ** 2
-    assert found.sqnr_db == pytest.approx(10 * np.log10(signal / 0.25), abs=1e-3)
-    assert by_name["scores"].sqnr_db is None  # equal: infinite
-    assert by_name["total"].cosine is None  # it has no rows
-    assert by_name["n"].sqnr_db is None
+    assert found.figure("sqnr_db").variant == pytest.approx(10 * np.log10(signal / 0.25), abs=1e-3)
+    assert sqnr_db["scores"] is None  # equal: infinite
+    assert cosine["total"] is None  # it has no rows
+    assert sqnr_db["n"] is None
     assert any("'n' is not of a float type" in note for note in found.notes)
 
 
@@ -96,8 +96,8 @@ def test_rows_that_only_fill_a_fixed_batch_do_not_count() -> None:
         model.inputs = (TensorSpec("x", "FP32", (4, 4)),)
     found = _compare(original, variant, indices=np.arange(2))
     assert found.samples == 2
-    assert found.agreement == 1.0
-    assert found.sqnr_db is None  # equal
+    assert found.figure("agreement").variant == 1.0
+    assert found.figure("sqnr_db").variant is None  # equal
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -116,8 +116,8 @@ def test_an_original_that_answers_no_number_itself_is_no_fault_of_the_variant() 
         return [np.where(x > 1, np.inf, x)]
 
     found = _compare(FakeModel(broken), FakeModel(broken))
-    assert found.sqnr_db is None
-    assert found.agreement == 1.0
+    assert found.figure("sqnr_db").variant is None
+    assert found.figure("agreement").variant == 1.0
     assert any("not finite in the original" in note for note in found.notes)
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.worker.evaluation.comparisons import comparison
 from worker.evaluation.heldout import Comparison
 from worker.search.trials import Trial, expected_drop, front
 
@@ -15,7 +16,9 @@ def _comparison(
     lost: int | None, gained: int | None, *, agreement: float | None = 0.99, cosine: float | None = 0.999
 ) -> Comparison:
     accuracy = None if lost is None else 0.8
-    return Comparison(1000, accuracy, accuracy, agreement, cosine, 30.0, lost, gained, (), ())
+    return comparison(
+        original=accuracy, variant=accuracy, lost=lost or 0, gained=gained or 0, agreement=agreement, cosine=cosine
+    )
 
 
 def _trial(name: str, sqnr_db: float | None, speedup: float, size: int = 100, drop: float = 0.0) -> Trial:

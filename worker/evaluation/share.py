@@ -1,4 +1,4 @@
-"""How often top-1 classes are right, or those of another model."""
+"""How many of some rows are equal."""
 
 from dataclasses import dataclass
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.engines.classes import ClassOutput, find_class_output
 from tests.worker import models
-from worker.evaluation.accuracy import Share
+from worker.evaluation.share import Share
 
 
 def _unit(values: NDArray[Any]) -> NDArray[Any]:
