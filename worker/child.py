@@ -19,14 +19,14 @@ _GRACE_SECONDS = 60
 
 
 class Child:
-    """`python -m worker.pipeline FOLDER`, confined to its folder; it ends when this process does."""
+    """`python -m worker.job_process FOLDER`, confined to its folder; it ends when this process does."""
 
     def __init__(self, folder: Path, *, memory_bytes: int, seconds: float, file_bytes: int) -> None:
         """`seconds`: the longest run, which this process sees to; of CPU it gets what all cores have in that time."""
         self._folder = folder
         self._stderr = (folder / _STDERR).open("wb")
         self._process = start(
-            "worker.pipeline",
+            "worker.job_process",
             [str(folder)],
             Grant(
                 folder,

@@ -22,7 +22,7 @@ from app.settings import Settings
 from tests.worker.models import classifier
 from tests.worker.models import write as write_model
 from tests.worker.runs import Messages, child, made, submitted, write
-from worker import pipeline, runner
+from worker import job_process, pipeline, runner
 from worker.channel import Channel
 from worker.checkpoints import Checkpoints
 from worker.lasting import Lasting
@@ -436,5 +436,5 @@ def test_a_method_is_given_its_checkpoint_and_announces_the_next(
     spec = {"options": {"seed": 0}, "model": "original.onnx", "model_digest": "5" * 64, "intra_op_threads": 1}
     JobSpec(method="fp16", checkpoint="checkpoint.bin", point=["conv1", "gemm"], **spec).write(tmp_path)
     monkeypatch.setitem(pipeline.METHODS, "fp16", make)
-    assert pipeline.main(tmp_path, Channel(Sink())) == 1
+    assert job_process.main(tmp_path, Channel(Sink())) == 1
     assert lines[-2:] == [{"checkpoint": "weights.bin"}, {"error": "enough"}]

@@ -20,9 +20,10 @@ from app.errors import JobFailed, OctetError
 from tests import graphs
 from tests.worker import models
 from tests.worker.runtime import run as answer
-from worker import pipeline
+from worker import job_process, pipeline, variant_evaluation
 from worker.calibration import calibrator
 from worker.channel import Channel
+from worker.job_progress import job_progress
 
 _STAGES = ["prepare", "calibrate", "quantize", "gate", "evaluate"]
 
@@ -147,7 +148,7 @@ def test_without_a_dataset_the_report_shows_no_answers(tmp_path: Path) -> None:
 
 def test_int8_is_never_judged_on_a_sample_that_calibrated_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[int]] = {}
-    collect, compare, layers = calibrator.collect, pipeline.compare, pipeline.compare_layers
+    collect, compare, layers = calibrator.collect, variant_evaluation.compare, variant_evaluation.compare_layers
 
     def watching(name: str, function: Any, position: int) -> Any:
         def watch(*arguments: Any, **options: Any) -> Any:
@@ -157,8 +158,8 @@ def test_int8_is_never_judged_on_a_sample_that_calibrated_it(tmp_path: Path, mon
         return watch
 
     monkeypatch.setattr(calibrator, "collect", watching("calibrated", collect, 3))
-    monkeypatch.setattr(pipeline, "compare", watching("compared", compare, 3))
-    monkeypatch.setattr(pipeline, "compare_layers", watching("layers", layers, 3))
+    monkeypatch.setattr(variant_evaluation, "compare", watching("compared", compare, 3))
+    monkeypatch.setattr(variant_evaluation, "compare_layers", watching("layers", layers, 3))
     spec = _lay_out(tmp_path, "int8", models.classifier(), _images(), calibration_samples=30, evaluation_samples=40)
     _run(spec, tmp_path)
     assert len(seen["calibrated"]) == 30
@@ -237,7 +238,7 @@ def test_a_variant_that_breaks_fails_at_the_gate(tmp_path: Path, monkeypatch: py
 
 def _child(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "worker.pipeline", str(folder)],
+        [sys.executable, "-P", "-m", "worker.job_process", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -328,7 +329,7 @@ def test_every_failure_is_told_in_one_line(
     _lay_out(tmp_path, "fp16", models.classifier(), None)
     monkeypatch.setattr(pipeline, "run", fail)
     lines = _Lines()
-    assert pipeline.main(tmp_path, Channel(lines)) == 1
+    assert job_process.main(tmp_path, Channel(lines)) == 1
     assert len(lines.messages) == 1
     assert told in lines.messages[0]["error"]
 
@@ -443,7 +444,7 @@ def test_progress_of_every_stage_is_that_of_the_job_and_never_goes_back(method: 
     stages: list[Any] = [*_STAGES[:3], *([long] if long else []), *_STAGES[3:]]
     lines = _Lines()
     channel = Channel(lines)
-    told = pipeline._overall(channel, method)
+    told = job_progress(channel, method)
     for stage in stages:
         told(stage, 0.0)
         begun = lines.messages[-1]["progress"]

@@ -20,7 +20,7 @@ from app.registry import Database, OperationalError, Session, jobs, models, poin
 from app.registry.jobs import Heartbeat, Lease
 from app.settings import Settings
 from tests.worker.runs import made, submitted, with_dataset
-from worker import pipeline, runner
+from worker import job_process, pipeline, runner
 from worker.channel import Channel
 from worker.runner import Runner
 
@@ -101,7 +101,7 @@ def test_an_error_is_told_before_it_is_logged(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(pipeline, "run", full)
     monkeypatch.setattr(traceback, "print_exc", full)
     with pytest.raises(OSError, match="No space"):
-        pipeline.main(tmp_path, Channel(Sink()))
+        job_process.main(tmp_path, Channel(Sink()))
     assert "No space left" in lines[-1]
 
 

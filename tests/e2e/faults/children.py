@@ -7,7 +7,7 @@ import psutil
 
 from tests.e2e.service import Service, eventually
 
-CHILD = "worker.pipeline"
+CHILD = "worker.job_process"
 
 
 def child_of(service: Service) -> psutil.Process:

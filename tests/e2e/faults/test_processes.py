@@ -11,7 +11,7 @@ import pytest
 from tests import graphs
 from tests.e2e.service import Process, Service, eventually
 
-CHILD = "worker.pipeline"
+CHILD = "worker.job_process"
 WORKER = "worker.celery_app"
 
 #: Long enough to be caught in the middle.

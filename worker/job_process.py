@@ -1,0 +1,57 @@
+"""`python -m worker.job_process FOLDER`: do the job that `FOLDER/job.json` describes, in a process of its own.
+
+The process knows nothing but this folder, and leaves its artifact there. Standard output carries one JSON object a
+line: progress, `{"stage": "calibrate", "progress": 0.35}`, and at last `{"outcome": {…}}` or, with exit code 1,
+`{"error": "…"}`.
+"""
+
+import sys
+import traceback
+from pathlib import Path
+
+from app.contracts.job_spec import JobSpec
+from app.errors import OctetError
+from worker import pipeline
+from worker.channel import Channel, claim_stdout, end_with_parent
+from worker.job_progress import job_progress
+
+_OUT_OF_MEMORY = "the job ran out of memory; a worker with more of it, or a smaller model, would do"
+
+
+def main(folder: Path, channel: Channel) -> int:
+    """Do the job in `folder`, send its end, and return the exit code."""
+    try:
+        spec = JobSpec.read(folder)
+        progress = job_progress(channel, spec.method)
+        outcome = pipeline.run(spec, folder, progress, lambda path: channel.checkpoint(path.name))
+    except OctetError as error:
+        channel.send({"error": error.detail})
+    except Exception as error:  # noqa: BLE001 - the last handler: the parent must hear of anything
+        channel.send({"error": _message(error)})
+        traceback.print_exc()
+    else:
+        channel.send({"outcome": outcome.model_dump(mode="json")})
+        return 0
+    return 1
+
+
+def _message(error: Exception) -> str:
+    """What the client sees of an error that is none of ours; its traceback is for the log."""
+    if _is_out_of_memory(error):
+        return _OUT_OF_MEMORY
+    if isinstance(error, OSError):
+        return f"the job's files could not be read or written: {error.strerror or type(error).__name__}"
+    return f"internal error: {type(error).__name__}: {error}"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's own error, or the runtime's, which has no class of its own."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("Failed to allocate memory", "bad_alloc", "bad allocation")
+    )
+
+
+if __name__ == "__main__":
+    messages = claim_stdout()
+    end_with_parent()
+    sys.exit(main(Path(sys.argv[1]), messages))
