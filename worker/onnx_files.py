@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from app.errors import JobFailed
+from worker.operators import DEFAULT_DOMAINS
 
 #: protobuf refuses a message of 2 GiB; a file below this also leaves room for what a graph pass adds.
 INLINE_LIMIT_BYTES = 2**31 - 2**27
@@ -119,6 +120,11 @@ def size_bytes(model: Path) -> int:
         if entry.key == "location"
     }
     return sum(path.stat().st_size for path in (model, *(model.parent / name for name in sorted(names))))
+
+
+def opset_version(model: onnx.ModelProto) -> int:
+    """The version of the default operator set."""
+    return max((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), default=1)
 
 
 def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:

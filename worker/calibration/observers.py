@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from worker import onnx_files
+from worker.operators import NEVER_NEGATIVE
 
 #: The input that bounds the samples: with d, between d / 2 and d values of each larger tensor leave the graph.
 BOUND = "octet_bound"
@@ -30,9 +31,6 @@ _CONSTANTS = {
     "two": [2],
     "end": [np.iinfo(np.int64).max],
 }
-
-# What these make is at least zero: the lowest value matters to no range, since every range holds zero.
-_NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp", "Sqrt"})
 
 
 class Observers:
@@ -63,7 +61,7 @@ class Observers:
         twice as fast as looking at all of them after the model has run.
         """
         graph = model.graph
-        self._opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+        self._opset = onnx_files.opset_version(model)
         ranks = _ranks(graph)
         positive = _never_negative(graph)
         self._answers = [o.name for o in graph.output if o.type.tensor_type.elem_type == TensorProto.FLOAT]
@@ -185,6 +183,6 @@ def _never_negative(graph: onnx.GraphProto) -> set[str]:
     positive = set()
     for node in graph.node:
         floor = floors.get(node.input[1]) if node.op_type == "Clip" and len(node.input) > 1 else None
-        if node.op_type in _NEVER_NEGATIVE or (floor is not None and float(floor) >= 0.0):
+        if node.op_type in NEVER_NEGATIVE or (floor is not None and float(floor) >= 0.0):
             positive.add(node.output[0])
     return positive

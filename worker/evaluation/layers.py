@@ -15,13 +15,8 @@ from app.engines import DEFAULT_ENGINE, ENGINES
 from worker import inner_tensors, onnx_files
 from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
 from worker.evaluation.precision import Precisions
+from worker.operators import CLIPPING, LAYERS
 from worker.samples import Feeder, Indices
-
-# The operators that hold a model's weights, and the sums in which their errors meet.
-_LAYERS = {
-    "Add", "Attention", "Conv", "ConvTranspose", "Einsum", "GRU", "Gather", "Gemm", "LSTM", "LayerNormalization",
-    "MatMul",
-}  # fmt: skip
 
 _DEQUANTIZED = "_DequantizeLinear_Output"
 _MOST_BATCH = 8
@@ -108,14 +103,14 @@ def _common_layers(reference: onnx.GraphProto, variant: onnx.GraphProto) -> list
     sole_reader = {name: node for node in reference.node for name in node.input if readers[name] == 1}
     layers = []
     for node in reference.node:
-        if node.op_type not in _LAYERS or not node.output[0]:
+        if node.op_type not in LAYERS or not node.output[0]:
             continue
         name = node.output[0]
         found = _counterpart(name, in_variant)
         if found is None:
             # The writer takes a Relu or Clip into the quantization of what it reads: the clipped tensor remains.
             clip = sole_reader.get(name)
-            if clip is None or clip.op_type not in {"Relu", "Clip"}:
+            if clip is None or clip.op_type not in CLIPPING:
                 continue
             name = clip.output[0]
             found = _counterpart(name, in_variant)

@@ -21,6 +21,7 @@ from app.engines.classes import find_class_output
 from worker import inner_tensors, onnx_files
 from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
 from worker.evaluation.share import Share
+from worker.operators import COMPUTING
 from worker.samples import Feeder, Indices
 
 _LOWEST, _HIGHEST = -(2**15), 2**15 - 1
@@ -266,7 +267,7 @@ class _Reader:
             if weight is None or weight.ndim != 2:
                 return None
             return _node(node, node.input[0], 0, weight, np.array(1.0), np.dtype(np.int32))
-        if node.op_type not in {"Conv", "MatMul", "Gemm"}:
+        if node.op_type not in COMPUTING:
             return None
         activation, stored = (self._dequantized(name) for name in node.input[:2])
         weight = self._signed(stored.input[0]) if stored is not None else None

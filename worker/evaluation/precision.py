@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto, helper
 
+from worker.operators import LAYERS_WITHOUT_WEIGHTS
+
 _FP32 = "fp32"
 
 # Their weights are integers of fewer bits, packed into bytes.
 _PACKED = {"MatMulNBits"}
-_WITHOUT_WEIGHTS = {"Add", "LayerNormalization"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Precisions:
     def of(self, operator: str, tensor: str, stand_in: str) -> Precision:
         """The layer of type `operator` in FP32 that computes `tensor`, or what was put in its place, `stand_in`."""
         region = self._region(tensor if tensor in self._producers else stand_in)
-        weights = None if operator in _WITHOUT_WEIGHTS else self._weights(region)
+        weights = None if operator in LAYERS_WITHOUT_WEIGHTS else self._weights(region)
         return Precision(self._activations(region), weights)
 
     def _region(self, tensor: str) -> list[onnx.NodeProto]:

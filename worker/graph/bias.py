@@ -16,6 +16,7 @@ from worker.graph.constants import Constants
 from worker.graph.integer_types import IntegerTypes
 from worker.graph.readers import Readers
 from worker.graph.weights import Scales, Weight
+from worker.onnx_files import opset_version
 
 Bounds = tuple[float, float]
 
@@ -34,7 +35,7 @@ def observe_errors(
     computes of rounded inputs and weights. `scales` by weight, `ranges` by input.
     """
     graph, constants = model.graph, Constants(model.graph)
-    opset = max(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
+    opset = opset_version(model)
     del graph.output[:]
     observed = []
     for weight in found:

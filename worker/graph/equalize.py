@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from worker.graph.constants import Constants
 from worker.graph.readers import Readers
+from worker.operators import CLIPPING
 
 # A channel that hardly spoke in calibration may speak up later: it must not be cut off then.
 _LARGEST_FACTOR = 16.0
@@ -44,7 +45,7 @@ def chains(model: onnx.ModelProto, nodes: frozenset[str]) -> list[Chain]:
             continue
         tensor, ceiling = first.output[0], None
         between = readers.sole(tensor)
-        if between is not None and between.op_type in {"Relu", "Clip"}:
+        if between is not None and between.op_type in CLIPPING:
             if between.op_type == "Clip":
                 bounds = _bounds(between, constants)
                 if bounds is None:

@@ -5,6 +5,7 @@ import onnx
 from onnx import numpy_helper
 
 from worker.onnx_files import array
+from worker.operators import DEFAULT_DOMAINS
 
 
 def normalize(graph: onnx.GraphProto) -> None:
@@ -16,7 +17,7 @@ def normalize(graph: onnx.GraphProto) -> None:
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Gemm" and node.domain in {"", "ai.onnx"}:
+        if node.op_type == "Gemm" and node.domain in DEFAULT_DOMAINS:
             _normalize(node, graph, constants)
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import onnx
 
 from worker.graph.selection import Selection
-
-_COMPUTING = {"Conv", "Gemm", "MatMul"}
+from worker.operators import COMPUTING
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def quantizer_groups(model: onnx.ModelProto, selection: Selection) -> list[Group
     for node in model.graph.node:
         if node.name not in chosen:
             continue
-        computes = node.op_type in _COMPUTING
+        computes = node.op_type in COMPUTING
         if not computes:
             # Of several branches, the one computed last is where the node's own work is done.
             sources = [of_tensor[name] for name in node.input if name in of_tensor]
@@ -51,7 +50,7 @@ def quantizer_groups(model: onnx.ModelProto, selection: Selection) -> list[Group
     return [
         Group(
             name,
-            tuple(node.name for node in nodes if node.op_type in _COMPUTING),
+            tuple(node.name for node in nodes if node.op_type in COMPUTING),
             tuple(node.name for node in nodes),
         )
         for name, nodes in members.items()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from worker import onnx_files
+from worker.operators import DEFAULT_DOMAINS
 
 # Below this a Cast node takes about as many bytes as it saves.
 _SMALLEST_ELEMENTS = 64
@@ -71,7 +72,7 @@ class _Halving:
         rewritten = list(casts)
         for node in nodes:
             rewritten.append(node)
-            if node.op_type == "Constant" and node.domain in {"", "ai.onnx"}:
+            if node.op_type == "Constant" and node.domain in DEFAULT_DOMAINS:
                 for attribute in node.attribute:
                     if attribute.name == "value" and self._halve(attribute.t, node.output[0]):
                         name = node.output[0]

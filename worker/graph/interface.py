@@ -2,6 +2,8 @@
 
 import onnx
 
+from worker.operators import DEFAULT_DOMAINS
+
 
 def drop_overridable_inputs(model: onnx.ModelProto) -> bool:
     """Make initializers that are listed as inputs too (IR 3, and some exporters) plain initializers.
@@ -36,7 +38,7 @@ def restore(model: onnx.ModelProto, original: onnx.ModelProto) -> None:
 
 def trim_domains(model: onnx.ModelProto) -> None:
     """Drop imports of operator sets that no node uses: a runtime may refuse a model for one it lacks."""
-    used = {"", "ai.onnx"} | {function.domain for function in model.functions}
+    used = {*DEFAULT_DOMAINS, *(function.domain for function in model.functions)}
     pending = [*model.graph.node, *(node for function in model.functions for node in function.node)]
     while pending:
         node = pending.pop()

@@ -4,6 +4,7 @@ import onnx
 from onnx import version_converter
 
 from app.errors import JobFailed
+from worker.onnx_files import opset_version
 
 #: DequantizeLinear takes an axis, that is per-channel scales, from here on.
 QUANTIZABLE = 13
@@ -13,17 +14,12 @@ RUNNABLE = 7
 TARGET = 17
 
 
-def version(model: onnx.ModelProto) -> int:
-    """The version of the default operator set."""
-    return max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=1)
-
-
 def at_least(model: onnx.ModelProto, minimum: int) -> onnx.ModelProto:
     """`model` itself when its opset is `minimum` or newer, else converted to `TARGET`.
 
     External tensors stay references. Raises `JobFailed` with the reason when the converter cannot do it.
     """
-    found = version(model)
+    found = opset_version(model)
     if found >= minimum:
         return model
     try:

@@ -3,6 +3,7 @@
 import onnx
 
 from worker.graph.constants import Constants
+from worker.operators import DEFAULT_DOMAINS
 
 _IMAGE_RANK = 4
 
@@ -14,7 +15,7 @@ def normalize(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if (
             node.op_type != "ReduceMean"
-            or node.domain not in {"", "ai.onnx"}
+            or node.domain not in DEFAULT_DOMAINS
             or ranks.get(node.input[0]) != _IMAGE_RANK
         ):
             continue

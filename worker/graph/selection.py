@@ -9,25 +9,17 @@ import onnx
 from worker import onnx_files
 from worker.graph import gemm, hard_sigmoid
 from worker.onnx_files import array
-
-# Operators with weights, whose integer kernels are what makes a model faster.
-_COMPUTE = {"Conv", "MatMul", "Gemm"}
-
-# Operators that go on with integers where all that they read is integer already. Around any other operator the
-# values are FP32, which costs a conversion and spares its result the rounding: in a transformer that is everything
-# but the matrix products.
-_FOLLOWING = {
-    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "HardSigmoid", "LeakyRelu", "MaxPool",
-    "Mul", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
-}  # fmt: skip
+from worker.operators import (
+    CLIPPING,
+    COMPUTING,
+    DEFAULT_DOMAINS,
+    INTEGER_FOLLOWERS,
+    SEVERAL_ACTIVATIONS,
+    WITHOUT_INTEGER_KERNEL,
+)
 
 # Embeddings smaller than this are not worth the nodes around them.
 _SMALLEST_TABLE = 4096
-
-# Operators with weights that have no static integer kernel.
-_WITHOUT_KERNEL = {"ConvTranspose", "Einsum", "GRU", "LSTM", "RNN"}
-
-_DEFAULT_DOMAINS = {"", "ai.onnx"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +74,7 @@ def select_static(model: onnx.ModelProto, excluded: frozenset[str] = frozenset()
             tables.append(node.name)
             continue
         else:
-            if node.op_type in _WITHOUT_KERNEL:
+            if node.op_type in WITHOUT_INTEGER_KERNEL:
                 view.left[f"{node.op_type} has no integer kernel"] += 1
             continue
         nodes.append(node.name)
@@ -108,7 +100,7 @@ def select_dynamic(model: onnx.ModelProto) -> Selection:
     Conv stays in FP32: its dynamic integer kernel is slower than that, and takes no signed weights (onnxruntime
     issues 3130, 15888).
     """
-    view = _View(model, compute={"MatMul"})
+    view = _View(model, computing=frozenset({"MatMul"}))
     computing = [node.name for node in model.graph.node if view.computes(node)]
     tables = [node.name for node in model.graph.node if view.looks_up(node)]
     convolutions = sum(node.op_type == "Conv" for node in model.graph.node)
@@ -120,10 +112,10 @@ def select_dynamic(model: onnx.ModelProto) -> Selection:
 class _View:
     """A graph as far as the choice depends on it; counts in `left` what it turns down."""
 
-    def __init__(self, model: onnx.ModelProto, compute: set[str] | None = None) -> None:
+    def __init__(self, model: onnx.ModelProto, computing: frozenset[str] = COMPUTING) -> None:
         graph = model.graph
         self.left: Counter[str] = Counter()
-        self._compute = _COMPUTE if compute is None else compute
+        self._computing = computing
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._floats = {
             value.name
@@ -136,7 +128,7 @@ class _View:
         for subgraph in onnx_files.graphs_below(graph):
             self._read_inside.update(name for node in subgraph.node for name in node.input)
             self._read_inside.update(value.name for value in subgraph.output)
-            inside = sum(node.op_type in self._compute for node in subgraph.node)
+            inside = sum(node.op_type in self._computing for node in subgraph.node)
             if inside:
                 self.left["it is inside control flow"] += inside
 
@@ -145,7 +137,7 @@ class _View:
 
     def computes(self, node: onnx.NodeProto) -> bool:
         """Whether `node` has weights and an integer kernel for its form."""
-        if node.op_type not in self._compute or node.domain not in _DEFAULT_DOMAINS:
+        if node.op_type not in self._computing or node.domain not in DEFAULT_DOMAINS:
             return False
         obstacle = self._obstacle(node)
         if obstacle is not None:
@@ -169,7 +161,7 @@ class _View:
 
     def looks_up(self, node: onnx.NodeProto) -> bool:
         """Whether `node` is an embedding: rows of a large constant table, which 8 bits store well."""
-        if node.op_type != "Gather" or node.domain not in _DEFAULT_DOMAINS or self._readers[node.input[0]] != 1:
+        if node.op_type != "Gather" or node.domain not in DEFAULT_DOMAINS or self._readers[node.input[0]] != 1:
             return False
         table = self._constants.get(node.input[0])
         return (
@@ -182,11 +174,11 @@ class _View:
 
     def follows(self, node: onnx.NodeProto, integer: set[str]) -> bool:
         """Whether `node` can go on with what it reads as integers."""
-        if node.op_type not in _FOLLOWING or node.domain not in _DEFAULT_DOMAINS:
+        if node.op_type not in INTEGER_FOLLOWERS or node.domain not in DEFAULT_DOMAINS:
             return False
         if not all(name in integer for name in _activation_inputs(node)):
             return False
-        if node.op_type in {"Relu", "Clip"}:
+        if node.op_type in CLIPPING:
             # The writer renames its input away, which a subgraph would not notice.
             return node.input[0] not in self._read_inside and self._range_holds_zero(node)
         if node.op_type == "Resize":
@@ -206,7 +198,7 @@ class _View:
         return low <= 0.0 <= high
 
     def is_only_reader_of_clipped(self, node: onnx.NodeProto) -> bool:
-        return node.op_type in {"Relu", "Clip"} and self._readers[node.input[0]] == 1
+        return node.op_type in CLIPPING and self._readers[node.input[0]] == 1
 
 
 def _text(node: onnx.NodeProto, name: str, default: str) -> str:
@@ -214,4 +206,4 @@ def _text(node: onnx.NodeProto, name: str, default: str) -> str:
 
 
 def _activation_inputs(node: onnx.NodeProto) -> Iterator[str]:
-    yield from node.input if node.op_type in {"Add", "Mul", "Concat"} else node.input[:1]
+    yield from node.input if node.op_type in SEVERAL_ACTIVATIONS else node.input[:1]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from worker.graph import order
 from worker.graph.constants import Constants
 from worker.graph.readers import Readers
+from worker.operators import MATRIX_PRODUCTS
 
 _SUFFIX = "_smoothed"
 
@@ -38,7 +39,7 @@ def groups(model: onnx.ModelProto, nodes: frozenset[str]) -> list[Group]:
             node
             for node in readers.nodes_of(tensor)
             if node.name in nodes
-            and node.op_type in {"MatMul", "Gemm"}
+            and node.op_type in MATRIX_PRODUCTS
             and node.input[0] == tensor
             and readers.sole(node.input[1]) is not None
         )

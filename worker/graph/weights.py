@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from worker.graph.constants import Constants
 from worker.graph.integer_types import IntegerTypes
 from worker.onnx_files import array
+from worker.operators import COMPUTING
 
 # Tried of the largest weight's scale: steps from it, then about the best; below a half clipping costs more than
 # finer rounding gains.
@@ -70,7 +71,7 @@ def weights(model: onnx.ModelProto, nodes: frozenset[str], *, per_channel: bool)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     seen: set[str] = set()
     for node in model.graph.node:
-        if node.name not in nodes or node.op_type not in {"Conv", "MatMul", "Gemm"} or node.input[1] in seen:
+        if node.name not in nodes or node.op_type not in COMPUTING or node.input[1] in seen:
             continue
         seen.add(node.input[1])
         axis = output_axis(node)

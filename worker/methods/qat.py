@@ -23,6 +23,7 @@ from worker.graph.constants import Constants
 from worker.graph.weights import Weight, largest_integer
 from worker.methods.int8 import BestInt8, best_int8
 from worker.methods.method import ARTIFACT, CalibrationSamples, Made, Task
+from worker.operators import CLIPPING, WITH_VECTORS
 from worker.repair.design import Design
 from worker.repair.judge import ENGINE
 from worker.samples import Feeder, Indices
@@ -341,7 +342,7 @@ def _drop_clips(model: onnx.ModelProto, clipped: frozenset[str]) -> None:
     A scale that grows in training moves these ends, and with them what the artifact clips at.
     """
     for node in model.graph.node:
-        if node.op_type in {"Clip", "Relu"} and node.input[0] in clipped:
+        if node.op_type in CLIPPING and node.input[0] in clipped:
             node.op_type = "Identity"
             del node.input[1:]
             del node.attribute[:]
@@ -359,12 +360,9 @@ def _trainable(model: onnx.ModelProto, found: Sequence[Weight]) -> list[str]:
     constants = Constants(model.graph)
     names = {weight.name: None for weight in found}
     for node in model.graph.node:
-        if node.op_type in _WITH_VECTORS:
+        if node.op_type in WITH_VECTORS:
             names |= {name: None for name in node.input if _is_vector(constants, name)}
     return list(names)
-
-
-_WITH_VECTORS = {"Add", "Conv", "Gemm", "LayerNormalization", "Mul"}
 
 
 def _is_vector(constants: Constants, name: str) -> bool:

@@ -8,9 +8,8 @@ import onnx
 from app.contracts.figures import LayerFigures
 from worker.calibration.ranges import Ranges
 from worker.graph.selection import Selection, select_static
+from worker.operators import COMPUTING
 from worker.repair.design import Design
-
-_COMPUTING = {"Conv", "MatMul", "Gemm"}
 
 
 def without(
@@ -37,7 +36,7 @@ def tail(model: onnx.ModelProto, selection: Selection) -> list[str]:
     leads_on: set[str] = set()
     found = []
     for node in reversed(model.graph.node):
-        computes = node.name in chosen and node.op_type in _COMPUTING
+        computes = node.name in chosen and node.op_type in COMPUTING
         if computes or any(name in leads_on for name in node.output):
             leads_on.update(node.input)
         elif node.name in chosen:
@@ -59,7 +58,7 @@ def by_damage(model: onnx.ModelProto, selection: Selection, layers: Sequence[Lay
         before = max((noise.get(name, 0.0) for name in node.input), default=0.0)
         after = measured.get(node.name, before)
         noise.update((name, after) for name in node.output)
-        if node.name in chosen and node.op_type in _COMPUTING and node.name in measured:
+        if node.name in chosen and node.op_type in COMPUTING and node.name in measured:
             added[node.name] = after - before
     return [name for name, more in sorted(added.items(), key=lambda item: -item[1]) if more > 0.0]
 

@@ -15,6 +15,7 @@ from worker.calibration.statistics import Statistics
 from worker.graph import equalize, smooth
 from worker.graph.selection import select_static
 from worker.graph.weights import largest_integer
+from worker.operators import COMPUTING
 from worker.repair.alphas import best_alphas
 from worker.repair.design import Design
 from worker.repair.exclusions import tail, without
@@ -185,5 +186,5 @@ def input_channels(model: onnx.ModelProto, nodes: Sequence[str]) -> dict[str, in
     return {
         node.input[0]: 1 if node.op_type == "Conv" else -1
         for node in model.graph.node
-        if node.name in chosen and node.op_type in {"Conv", "MatMul", "Gemm"}
+        if node.name in chosen and node.op_type in COMPUTING
     }

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from app.errors import NotQuantizable
 from worker.onnx_files import array
+from worker.operators import DEFAULT_DOMAINS
 from worker.training.ops import OPERATORS
 from worker.training.ops.signature import Floats, Ints, Operator, Refused, Tensors
 
@@ -22,8 +23,6 @@ Transform = Callable[[str, Tensor], Tensor]
 
 _Values = dict[str, Tensor]
 _Reader = Callable[[_Values], Any]
-
-_STANDARD_DOMAINS = {"", "ai.onnx"}
 
 
 class UnsupportedOperator(NotQuantizable):
@@ -153,7 +152,7 @@ class _Binding:
         self._node = node
         self._name = node.name or (node.output[0] if node.output else "")
         self._constants = constants
-        self._operator = node.op_type if node.domain in _STANDARD_DOMAINS else f"{node.domain}::{node.op_type}"
+        self._operator = node.op_type if node.domain in DEFAULT_DOMAINS else f"{node.domain}::{node.op_type}"
         if self._operator not in OPERATORS:
             raise UnsupportedOperator(self._operator, self._name)
         self._function: Operator = OPERATORS[self._operator]
@@ -250,11 +249,11 @@ def _plain(value: Any, name: str) -> Any:
 
 
 def _domain(domain: str) -> str:
-    return "" if domain in _STANDARD_DOMAINS else domain
+    return "" if domain in DEFAULT_DOMAINS else domain
 
 
 def _is_constant(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Constant" and node.domain in _STANDARD_DOMAINS
+    return node.op_type == "Constant" and node.domain in DEFAULT_DOMAINS
 
 
 def _constants(graph: onnx.GraphProto) -> Iterator[tuple[str, NDArray[Any]]]:
