@@ -1,13 +1,12 @@
-"""Sets of operators: each rule about types of nodes stands here once. All are of ONNX's default domain."""
+"""Sets of operators that only the worker knows; those that the gateway knows too are in `app.contracts.operators`.
+
+All are of ONNX's default domain.
+"""
+
+from app.contracts.operators import COMPUTING
 
 #: The two names of ONNX's default domain of operators.
 DEFAULT_DOMAINS = frozenset({"", "ai.onnx"})
-
-#: Matrix products with a weight. Their integer kernels write FP32 at no cost.
-MATRIX_PRODUCTS = frozenset({"MatMul", "Gemm"})
-
-#: Operators with a weight that have an integer kernel: what makes a quantized model faster.
-COMPUTING = MATRIX_PRODUCTS | {"Conv"}
 
 #: Operators with a weight that have no static integer kernel.
 WITHOUT_INTEGER_KERNEL = frozenset({"ConvTranspose", "Einsum", "GRU", "LSTM", "RNN"})

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app import custom_operators
-from app.contracts.operators import TRAINABLE_OPERATORS, quantized_operators
+from app.contracts.operators import COMPUTING, MATRIX_PRODUCTS, TRAINABLE_OPERATORS, quantized_operators
 from app.contracts.options import (
     DynamicOptions,
     EvaluateOptions,
@@ -57,35 +57,35 @@ METHODS: dict[str, Method] = {
             "dynamic",
             "dynamic INT8: no dataset needed; for models led by MatMul",
             DynamicOptions,
-            operators=frozenset({"MatMul", "Gemm"}),
+            operators=MATRIX_PRODUCTS,
         ),
         Method(
             "int8",
             "static INT8: calibrated on a dataset; the fastest for convolutions",
             Int8Options,
             needs_dataset=True,
-            operators=frozenset({"Conv", "MatMul", "Gemm"}),
+            operators=COMPUTING,
         ),
         Method(
             "mixed",
             "INT8 that leaves in FP32 what it would harm: searched on a dataset within the budget",
             MixedOptions,
             needs_dataset=True,
-            operators=frozenset({"Conv", "MatMul", "Gemm"}),
+            operators=COMPUTING,
         ),
         Method(
             "qat",
             "INT8 whose weights and scales are trained on a dataset: where static INT8 loses too much",
             QatOptions,
             needs_dataset=True,
-            operators=frozenset({"Conv", "MatMul", "Gemm"}),
+            operators=COMPUTING,
             trains=True,
         ),
         Method(
             "int4",
             "4-bit weights in blocks: the smallest; for models led by MatMul, better with a dataset",
             Int4Options,
-            operators=frozenset({"MatMul", "Gemm"}),
+            operators=MATRIX_PRODUCTS,
         ),
     )
 }

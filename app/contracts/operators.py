@@ -5,6 +5,12 @@ An operator of ONNX's own domain is named by its type, any other `domain::type`,
 
 from collections.abc import Collection
 
+#: Matrix products with a weight. Their integer kernels write FP32 at no cost.
+MATRIX_PRODUCTS = frozenset({"MatMul", "Gemm"})
+
+#: Operators with a weight that have an integer kernel: what makes a quantized model faster.
+COMPUTING = MATRIX_PRODUCTS | {"Conv"}
+
 #: Operators of models that are quantized already, without their domain.
 QUANTIZED_OPERATORS = frozenset({
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger",

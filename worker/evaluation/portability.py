@@ -16,12 +16,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from app.contracts.operators import COMPUTING
 from app.engines import DEFAULT_ENGINE, ENGINES
 from app.engines.classes import find_class_output
 from worker import inner_tensors, onnx_files
 from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
 from worker.evaluation.share import Share
-from worker.operators import COMPUTING
 from worker.samples import Feeder, Indices
 
 _LOWEST, _HIGHEST = -(2**15), 2**15 - 1

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import onnx
 
+from app.contracts.operators import COMPUTING
 from worker.graph.selection import Selection
-from worker.operators import COMPUTING
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,11 @@ from dataclasses import dataclass, field
 
 import onnx
 
+from app.contracts.operators import COMPUTING
 from worker import onnx_files
 from worker.graph import gemm, hard_sigmoid
 from worker.onnx_files import array
-from worker.operators import (
-    CLIPPING,
-    COMPUTING,
-    DEFAULT_DOMAINS,
-    INTEGER_FOLLOWERS,
-    SEVERAL_ACTIVATIONS,
-    WITHOUT_INTEGER_KERNEL,
-)
+from worker.operators import CLIPPING, DEFAULT_DOMAINS, INTEGER_FOLLOWERS, SEVERAL_ACTIVATIONS, WITHOUT_INTEGER_KERNEL
 
 # Embeddings smaller than this are not worth the nodes around them.
 _SMALLEST_TABLE = 4096

@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from app.contracts.operators import MATRIX_PRODUCTS
 from worker.graph import order
 from worker.graph.constants import Constants
 from worker.graph.readers import Readers
-from worker.operators import MATRIX_PRODUCTS
 
 _SUFFIX = "_smoothed"
 

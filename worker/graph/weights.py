@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from app.contracts.operators import COMPUTING
 from worker.graph.constants import Constants
 from worker.graph.integer_types import IntegerTypes
 from worker.onnx_files import array
-from worker.operators import COMPUTING
 
 # Tried of the largest weight's scale: steps from it, then about the best; below a half clipping costs more than
 # finer rounding gains.

@@ -16,6 +16,7 @@ from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata
 
+from app.contracts.operators import MATRIX_PRODUCTS
 from worker.graph import order
 from worker.graph.integer_types import IntegerTypes
 from worker.graph.selection import Selection
@@ -50,7 +51,7 @@ def write_qdq(
         [],
         {node.op_type for node in model.graph.node if node.name in chosen},
         # The kernels of MatMul and Gemm write FP32 at no cost, and what reads it often wants it.
-        {"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"], "TensorQuantOverrides": dict(overrides or {})},
+        {"OpTypesToExcludeOutputQuantization": sorted(MATRIX_PRODUCTS), "TensorQuantOverrides": dict(overrides or {})},
     )
     with _quiet():
         quantizer.quantize_model()

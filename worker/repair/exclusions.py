@@ -6,9 +6,9 @@ from dataclasses import replace
 import onnx
 
 from app.contracts.figures import LayerFigures
+from app.contracts.operators import COMPUTING
 from worker.calibration.ranges import Ranges
 from worker.graph.selection import Selection, select_static
-from worker.operators import COMPUTING
 from worker.repair.design import Design
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from app.contracts.operators import COMPUTING
 from app.contracts.options import RangeMethod
 from worker import onnx_files
 from worker.calibration.ranges import ActivationRange, Ranges, find_range, find_ranges
@@ -15,7 +16,6 @@ from worker.calibration.statistics import Statistics
 from worker.graph import equalize, smooth
 from worker.graph.selection import select_static
 from worker.graph.weights import largest_integer
-from worker.operators import COMPUTING
 from worker.repair.alphas import best_alphas
 from worker.repair.design import Design
 from worker.repair.exclusions import tail, without
