@@ -243,6 +243,13 @@ class AlreadyQuantized(Conflict):
         )
 
 
+class MissingBlob(NotFound):
+    """The blob store does not have what a row of the registry names, or named until now."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"blob {digest} is missing from the blob store")
+
+
 class InvalidName(Invalid):
     def __init__(self, field: str, name: str) -> None:
         super().__init__(

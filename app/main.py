@@ -35,7 +35,7 @@ from app.api import (
 from app.api.document import DocumentedApi
 from app.api.services import Services
 from app.api.strict_json import strict_json
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.confinement import confinement
 from app.engines import ENGINES
 from app.engines.cpu import usable_cores
@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> ASGIApp:
     # Uploads are spooled where they are kept: on a disk known to be large, and under `home` like all else.
     tempfile.tempdir = str(settings.scratch_folder)
     database = Database(settings.registry_url)
-    blobs = LocalBlobStore(settings.blob_folder)
+    blobs = open_store(settings)
     tracing = Tracing() if settings.tracing else None
     model_memory = (settings.model_memory or machine_bytes() // 2) // settings.gateway_workers
     isolated = _isolated(settings, model_memory)

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL of the registry; SQLite under `home` when absent."
     )
+    blobs: str | None = Field(
+        default=None,
+        description="URL of the store of models, datasets and variants, such as file:///srv/octet/blobs; a folder under"
+        " `home` when absent.",
+    )
     broker_url: str | None = Field(
         default=None, description="Celery broker, such as redis://…; folders under `home` when absent."
     )
@@ -139,8 +144,9 @@ class Settings(BaseSettings):
         return _listed(self.cors_origins)
 
     @property
-    def blob_folder(self) -> Path:
-        return self.home.absolute() / "blobs"
+    def blob_url(self) -> str:
+        """The URL of the blob store in force."""
+        return self.blobs or (self.home.absolute() / "blobs").as_uri()
 
     @property
     def scratch_folder(self) -> Path:
@@ -189,7 +195,7 @@ class Settings(BaseSettings):
 
     def make_folders(self) -> None:
         """Create `home` and what lies under it."""
-        for folder in (self.blob_folder, self.scratch_folder, self.mapped_folder):
+        for folder in (self.scratch_folder, self.mapped_folder):
             folder.mkdir(parents=True, exist_ok=True)
         if self.broker_url is None:
             self._queue_folder.mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.engines import DEFAULT_ENGINE, ENGINES
 from app.engines.cpu import usable_cores
 from app.serving.batcher import Batcher
@@ -29,6 +29,7 @@ from app.serving.lane import Target
 from app.serving.padding import Padding, bucket
 from app.serving.pool import Artifact, Pool
 from app.serving.statistics import Statistics
+from app.settings import Settings
 from worker.evaluation.padding import check_padding, sequence_inputs
 
 
@@ -91,7 +92,7 @@ def main() -> None:
     print("requests by bucket:", dict(sorted(lengths.items())))
 
     with tempfile.TemporaryDirectory() as name:
-        blobs = LocalBlobStore(Path(name) / "blobs")
+        blobs = open_store(Settings(home=Path(name)))
         digest = hashlib.sha256(arguments.model.read_bytes()).hexdigest()
         copy = Path(name) / "model"
         copy.write_bytes(arguments.model.read_bytes())

@@ -6,17 +6,17 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from app.blobs import BlobStore
+from app.blobs import BlobStore, linked
 from app.blobs.digest import sha256_of
 from app.contracts.job_spec import JobSpec
 from app.contracts.outcome import Outcome
-from app.errors import JobFailed, LeaseLost, NoSpace, UnknownPoint, is_full
+from app.errors import JobFailed, LeaseLost, MissingBlob, NoSpace, UnknownPoint, is_full
 from app.intake.deposit import deposit, discard_checkpoints
 from app.periodic import Periodic
 from app.registry import Database, OperationalError, Session, calibrations, jobs, points, variants
@@ -99,8 +99,9 @@ class Runner:
     def _run_leased(self, lease: Lease) -> None:
         folder = job_folder(self._settings.scratch_folder, lease.token)
         try:
-            end = self._work(lease, folder)
-            self._persistently(end)
+            with ExitStack() as inputs:
+                end = self._work(lease, folder, inputs)
+                self._persistently(end)
         except LeaseLost:
             _log.warning("job %s: taken from this worker, which drops what it made", lease.job_id)
         finally:
@@ -114,17 +115,18 @@ class Runner:
         """Remove what jobs that have ended would have gone on from."""
         discard_checkpoints(self._database, self._blobs)
 
-    def _work(self, lease: Lease, folder: Path) -> Callable[[], None]:
+    def _work(self, lease: Lease, folder: Path, inputs: ExitStack) -> Callable[[], None]:
         """Have a child do the job; returns how it is to end. Raises `LeaseLost`."""
         try:
             folder.mkdir()
-            self._lay_out(lease, folder)
+            self._lay_out(lease, folder, inputs)
             outcome = self._follow(lease, folder)
         except JobFailed as error:
             return self._failure(lease, folder, error.detail)
-        except OSError as error:
+        except (OSError, MissingBlob, NoSpace) as error:
             _log.exception("job %s: its files could not be laid out", lease.job_id)
-            return self._failure(lease, folder, f"the job's files could not be laid out: {error.strerror}")
+            reason = error.strerror if isinstance(error, OSError) else error.detail
+            return self._failure(lease, folder, f"the job's files could not be laid out: {reason}")
         except _Cancelled:
             _log.info("job %s: cancelled", lease.job_id)
             return self._ending(folder, lambda session: jobs.cancelled(session, lease))
@@ -132,8 +134,8 @@ class Runner:
             return self._ending(folder, lambda session: jobs.release(session, lease))
         return lambda: self._publish(lease, folder, outcome)
 
-    def _lay_out(self, lease: Lease, folder: Path) -> None:
-        """Put the job's inputs into `folder`, as the pipeline expects them."""
+    def _lay_out(self, lease: Lease, folder: Path, inputs: ExitStack) -> None:
+        """Put the job's inputs into `folder`, as the pipeline expects them; they are valid until `inputs` closes."""
         with self._database.reading() as session:
             job = jobs.find(session, lease.job_id)
             dataset = job.dataset
@@ -157,23 +159,19 @@ class Runner:
         if known is not None:
             spec = spec.model_copy(update={"statistics": "known.npz"})
             (folder / "known.npz").write_bytes(known)
-        self._blobs.link(original.digest, folder / spec.model)
+        files = {folder / spec.model: original.digest}
         if original.data_digest is not None and original.data_name is not None:
-            self._blobs.link(original.data_digest, folder / original.data_name)
+            files[folder / original.data_name] = original.data_digest
         if dataset is not None and spec.dataset is not None:
-            self._blobs.link(dataset.digest, folder / spec.dataset)
-        if checkpoint is not None and self._link_checkpoint(lease, checkpoint, folder / _CHECKPOINT):
-            spec = spec.model_copy(update={"checkpoint": _CHECKPOINT})
+            files[folder / spec.dataset] = dataset.digest
+        inputs.enter_context(linked(self._blobs, files))
+        if checkpoint is not None:
+            try:
+                inputs.enter_context(linked(self._blobs, {folder / _CHECKPOINT: checkpoint}))
+                spec = spec.model_copy(update={"checkpoint": _CHECKPOINT})
+            except MissingBlob:
+                _log.warning("job %s: its checkpoint is gone, so that it begins anew", lease.job_id)
         spec.write(folder)
-
-    def _link_checkpoint(self, lease: Lease, digest: str, target: Path) -> bool:
-        """Whether the checkpoint is there; without it the job begins anew."""
-        try:
-            self._blobs.link(digest, target)
-        except FileNotFoundError:
-            _log.warning("job %s: its checkpoint is gone, so that it begins anew", lease.job_id)
-            return False
-        return True
 
     def _follow(self, lease: Lease, folder: Path) -> Outcome:
         """The child's outcome, with heartbeat; raises `JobFailed`, `_Cancelled`, `_Stopped` or `LeaseLost`."""

@@ -7,7 +7,7 @@ from typing import Any
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from app import custom_operators
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.confinement import confinement
 from app.errors import Invalid, Unavailable
 from app.registry import Database, migrations
@@ -18,7 +18,7 @@ from worker.sweeper import Sweeper
 _log = logging.getLogger(__name__)
 
 _database = Database(settings.registry_url)
-_blobs = LocalBlobStore(settings.blob_folder)
+_blobs = open_store(settings)
 _runner = Runner(settings, _database, _blobs)
 
 

@@ -4,13 +4,14 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 
-from app.api import layer_table
+from app.api import downloads, layer_table
+from app.api.downloads import Download
 from app.api.parameters import DeletedVariant, ModelName, VariantName
 from app.api.services import Provided, Services
-from app.errors import NotFound
+from app.errors import MissingBlob, NotFound
 from app.intake.deposit import discard
 from app.registry import Session, comparison, evaluations, models, variants
 from app.registry.tables import Model, Variant
@@ -174,7 +175,7 @@ def _preferred(accept: str) -> Form:
     "/{variant}/artifact",
     operation_id="download_variant",
     summary="Download a variant",
-    response_class=FileResponse,
+    response_class=Response,
     responses=_FILE | {404: {"description": "There is no such model, or it has no such variant."}},
 )
 def artifact(model: ModelName, variant: VariantName, request: Request, services: Provided) -> Response:
@@ -182,14 +183,14 @@ def artifact(model: ModelName, variant: VariantName, request: Request, services:
     with services.database.reading() as session:
         found, row = _find(session, model, variant)
         file = _files(found, row)[0]
-    return _download(services, request, file)
+    return _download(services, request, file, row)
 
 
 @routes.get(
     "/{variant}/artifact/data",
     operation_id="download_variant_data",
     summary="Download a variant's external data",
-    response_class=FileResponse,
+    response_class=Response,
     responses=_FILE
     | {404: {"description": "There is no such model or variant, or all that it has is in its ONNX file."}},
 )
@@ -203,18 +204,14 @@ def artifact_data(model: ModelName, variant: VariantName, request: Request, serv
         files = _files(found, row)
     if len(files) < 2:
         raise NotFound(f"variant '{row.label}' has no external data: its ONNX file holds everything")
-    return _download(services, request, files[1])
+    return _download(services, request, files[1], row)
 
 
-def _download(services: Services, request: Request, file: FileView) -> Response:
-    tag = f'"{file.digest}"'
-    if tag in request.headers.get("If-None-Match", ""):
-        return Response(status_code=304, headers={"ETag": tag})
+def _download(services: Services, request: Request, file: FileView, variant: Variant) -> Response:
     try:
-        path = services.blobs.path(file.digest)
-    except FileNotFoundError as error:
+        return downloads.response(request, services.blobs, Download(file.digest, file.name, variant.created_at))
+    except MissingBlob as error:
         raise NotFound("the variant was deleted meanwhile") from error
-    return FileResponse(path, media_type="application/octet-stream", filename=file.name, headers={"ETag": tag})
 
 
 @routes.put(

@@ -18,7 +18,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Remove what nothing refers to any more; the service may go on meanwhile."""
-    from app.blobs import LocalBlobStore
+    from app.blobs import open_store
     from app.housekeeping.garbage import collect
     from app.registry import migrations
 
@@ -26,7 +26,7 @@ def gc(
         migrations.check_current(database)
         found = collect(
             database,
-            LocalBlobStore(settings.blob_folder),
+            open_store(settings),
             settings.scratch_folder,
             jobs_older_than=timedelta(days=jobs_older_than),
             dry_run=dry_run,
@@ -40,11 +40,11 @@ def gc(
 
 def backup(target: Annotated[Path, typer.Argument(help="The .tar file to make.", show_default=False)]) -> None:
     """Save the registry and all artifacts into one file; the service may go on meanwhile."""
-    from app.blobs import LocalBlobStore
+    from app.blobs import open_store
     from app.housekeeping.backup import backup as save
 
     with opened() as (settings, database), _room_on_disk(target):
-        contents = save(database, LocalBlobStore(settings.blob_folder), settings.scratch_folder, target)
+        contents = save(database, open_store(settings), settings.scratch_folder, target)
     for digest in contents.missing:
         typer.echo(f"octet: blob {digest} is named in the registry, but is not there", err=True)
     typer.echo(f"Saved {_told(contents.rows)} and {contents.blobs} blobs ({size(contents.blob_bytes)}) to {target}.")
@@ -52,13 +52,13 @@ def backup(target: Annotated[Path, typer.Argument(help="The .tar file to make.",
 
 def restore(source: Annotated[Path, typer.Argument(help="The file that `octet backup` made.")]) -> None:
     """Put a backup into an empty registry, of either kind of database, before the service starts on it."""
-    from app.blobs import LocalBlobStore
+    from app.blobs import open_store
     from app.housekeeping.restore import restore as put_back
 
     if not source.is_file():
         raise NotFound(f"there is no file {source}")
     with opened() as (settings, database), _room_on_disk(settings.scratch_folder):
-        contents = put_back(database, LocalBlobStore(settings.blob_folder), settings.scratch_folder, source)
+        contents = put_back(database, open_store(settings), settings.scratch_folder, source)
     typer.echo(f"Restored {_told(contents.rows)} and {contents.blobs} blobs ({size(contents.blob_bytes)}).")
 
 

@@ -5,17 +5,18 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from app import __version__
-from app.blobs import BlobStore
-from app.errors import Conflict
+from app.blobs import BlobStore, linked
+from app.errors import Conflict, MissingBlob
 from app.housekeeping.archive import BLOBS, END, FORMAT, MANIFEST, REGISTRY, ROWS, Contents, Manifest
 from app.registry import Database, migrations
 from app.registry.database import lock_blobs
 from app.registry.dump import Snapshot, snapshot
+from app.registry.references import referenced
 from app.registry.tables import now
 from app.scratch import private_folder
 
@@ -58,19 +59,26 @@ class _Held:
 
 @contextmanager
 def _held(database: Database, blobs: BlobStore, folder: Path) -> Iterator[_Held]:
-    digests: list[str] = []
-    missing: list[str] = []
     with ExitStack() as stack:
+        # Before the lock, since a store may have to fetch its blobs: few are left to fetch under it.
+        with database.reading() as session:
+            held = _lease(stack, blobs, folder, referenced(session))
         with database.writing() as session:
             lock_blobs(session)
-            held = stack.enter_context(snapshot(database))
-            for digest in sorted(held.digests()):
-                try:
-                    blobs.link(digest, folder / digest)
-                    digests.append(digest)
-                except FileNotFoundError:
-                    missing.append(digest)
-        yield _Held(held, migrations.schema(database) or "", folder, digests, missing)
+            state = stack.enter_context(snapshot(database))
+            named = state.digests()
+            held |= _lease(stack, blobs, folder, named - held)
+        yield _Held(state, migrations.schema(database) or "", folder, sorted(named & held), sorted(named - held))
+
+
+def _lease(stack: ExitStack, blobs: BlobStore, folder: Path, digests: set[str]) -> set[str]:
+    """Link blobs into `folder` until `stack` closes; returns the digests of those that are there."""
+    held = set()
+    for digest in digests:
+        with suppress(MissingBlob):
+            stack.enter_context(linked(blobs, {folder / digest: digest}))
+            held.add(digest)
+    return held
 
 
 def _write(archive: tarfile.TarFile, held: _Held) -> Contents:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 
 from app import __version__, custom_operators
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.confinement import confinement
 from app.engines.cpu import this_cpu
 from app.errors import Invalid, OctetError
@@ -135,13 +135,6 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         yield Finding("disk", state, told, "make room: `octet gc`, old variants, a larger disk")
     else:
         yield Finding("disk", State.ok, told)
-    if settings.scratch_folder.stat().st_dev != settings.blob_folder.stat().st_dev:
-        yield Finding(
-            "scratch",
-            State.problem,
-            f"{settings.scratch_folder} and {settings.blob_folder} lie on different disks",
-            "artifacts are moved from one to the other in one step: put both on one disk",
-        )
 
 
 def _broker(settings: Settings) -> Finding:
@@ -176,7 +169,11 @@ def _contents(settings: Settings, database: Database, session: Session) -> Itera
 
 
 def _blobs(settings: Settings, session: Session) -> Finding:
-    there, named = set(LocalBlobStore(settings.blob_folder).digests()), referenced(session)
+    try:
+        store = open_store(settings)
+        there, named, trouble = set(store.digests()), referenced(session), store.diagnose(settings)
+    except (OctetError, OSError) as error:
+        return Finding("blobs", State.problem, f"the store does not answer: {error}", "correct OCTET_BLOBS")
     if missing := sorted(named - there):
         return Finding(
             "blobs",
@@ -186,6 +183,8 @@ def _blobs(settings: Settings, session: Session) -> Finding:
         )
     if unnamed := there - named:
         return Finding("blobs", State.warning, f"{len(named)}, and {len(unnamed)} that nothing names", "run `octet gc`")
+    if trouble is not None:
+        return Finding("blobs", State.warning, f"{len(named)}; {trouble}", "choose another place with OCTET_BLOBS")
     return Finding("blobs", State.ok, f"{len(named)}")
 
 

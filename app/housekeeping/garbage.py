@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from app.blobs import BlobStore
+from app.errors import MissingBlob
 from app.intake.deposit import batched, discard, discard_checkpoints
 from app.intake.leftovers import orphaned_job_folders, unnamed_blobs
 from app.registry import Database, jobs
@@ -49,6 +50,6 @@ def collect(
 
 def _size(blobs: BlobStore, digest: str) -> int:
     try:
-        return blobs.path(digest).stat().st_size
-    except FileNotFoundError:
+        return blobs.size(digest)
+    except MissingBlob:
         return 0

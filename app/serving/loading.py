@@ -3,15 +3,15 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.blobs import BlobStore
+from app.blobs import BlobStore, linked
 from app.engines import ENGINES, Engine, LoadedModel
 from app.engines.warming import warm_up
-from app.errors import InvalidModel, OctetError
+from app.errors import InvalidModel, MissingBlob, OctetError
 from app.isolation.engine import RunnerModel
 from app.registry.tables import Variant
 from app.scratch import private_folder
@@ -59,14 +59,19 @@ class Loader:
         self._mapped = mapped
         self._intra_op_threads = intra_op_threads
 
-    def load(self, artifact: Artifact, *, arena: bool = True) -> LoadedModel:
-        """The model, warm. Without `arena` it keeps less memory.
+    def load(self, artifact: Artifact, leases: ExitStack, *, arena: bool = True) -> LoadedModel:
+        """Load the model, and run it once to warm it up. Without `arena` it keeps less memory.
 
-        Raises `InvalidModel` when it cannot be loaded, `Crashed` when that ends its process.
+        The engine may map the files of the artifact into memory: `leases` gets the leases on them, and must stay open
+        as long as the model is used.
+
+        Raises:
+            InvalidModel: It cannot be loaded.
+            Crashed: Loading it ended its process.
         """
         try:
-            model = self._from_mapped(artifact, arena) or self._as_it_is(artifact, arena)
-        except FileNotFoundError as error:
+            model = self._from_mapped(artifact, arena) or self._as_it_is(artifact, leases, arena)
+        except MissingBlob as error:
             raise InvalidModel("failed to load: the artifact was deleted") from error
         try:
             warm_up(model)
@@ -80,8 +85,8 @@ class Loader:
         """The size of the artifact's files: what it takes in memory at least; 0 when they are gone."""
         digests = filter(None, (artifact.digest, artifact.data_digest))
         try:
-            return sum(self._blobs.path(digest).stat().st_size for digest in digests)
-        except FileNotFoundError:
+            return sum(self._blobs.size(digest) for digest in digests)
+        except MissingBlob:
             return 0
 
     def forget(self, digest: str) -> None:
@@ -92,9 +97,7 @@ class Loader:
         """Remove what is kept of artifacts that are gone, or for engines that are not these any more."""
         builds = {engine.build() for engine in self._engines.values()}
         for kept in self._mapped.iterdir():
-            try:
-                self._blobs.path(kept.name)
-            except FileNotFoundError:
+            if not self._blobs.exists(kept.name):
                 self.forget(kept.name)
             for build in kept.glob("*"):
                 if build.name not in builds:
@@ -118,7 +121,8 @@ class Loader:
 
     def _make(self, artifact: Artifact, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with self._files(artifact) as source, private_folder(self._scratch) as folder:
+        with private_folder(self._scratch) as folder, ExitStack() as leases:
+            source = self._place(artifact, folder, leases)
             made = folder / "made"
             made.mkdir()
             self._engines[artifact.engine].save(source, made)
@@ -132,16 +136,17 @@ class Loader:
                 if not place.exists():
                     raise
 
-    def _as_it_is(self, artifact: Artifact, arena: bool) -> LoadedModel:
-        with self._files(artifact) as source:
+    def _as_it_is(self, artifact: Artifact, leases: ExitStack, arena: bool) -> LoadedModel:
+        with private_folder(self._scratch) as folder:
+            source = self._place(artifact, folder, leases)
             engine = self._engines[artifact.engine]
             return engine.load(source, intra_op_threads=self._intra_op_threads, arena=arena)
 
-    @contextmanager
-    def _files(self, artifact: Artifact) -> Iterator[Path]:
-        """The ONNX file, with its external data beside it and nothing else."""
-        with private_folder(self._scratch) as folder:
-            self._blobs.link(artifact.digest, folder / "model.onnx")
-            if artifact.data_digest is not None and artifact.data_name is not None:
-                self._blobs.link(artifact.data_digest, folder / artifact.data_name)
-            yield folder / "model.onnx"
+    def _place(self, artifact: Artifact, folder: Path, leases: ExitStack) -> Path:
+        """Place the ONNX file in `folder`, with its external data beside it; returns the path of the ONNX file."""
+        source = folder / "model.onnx"
+        files = {source: artifact.digest}
+        if artifact.data_digest is not None and artifact.data_name is not None:
+            files[folder / artifact.data_name] = artifact.data_digest
+        leases.enter_context(linked(self._blobs, files))
+        return source

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from app.blobs import BlobStore
@@ -27,11 +27,12 @@ _PATIENCE_S = 10.0
 class _Entry:
     """One artifact: asked for, loaded, or on its way out. Guarded by the pool's lock.
 
-    `waiters` hold while it loads; `out` is set once its memory was freed.
+    `files` leases what it was loaded from; `waiters` hold while it loads; `out` is set once its memory was freed.
     """
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
+        self.files = ExitStack()
         self.model: LoadedModel | None = None
         self.size_bytes = 0
         self.leases = 0
@@ -206,7 +207,7 @@ class Pool:
             at_least = self._files.file_bytes(entry.artifact)
             short = self._make_room(at_least)
             before = resident_bytes()
-            model = self._files.load(entry.artifact, arena=not short)
+            model = self._files.load(entry.artifact, entry.files, arena=not short)
             # What the engine parsed and repacked is more than what it keeps: three times the weights stay otherwise.
             give_back_freed()
             grown = resident_bytes() - before
@@ -242,6 +243,7 @@ class Pool:
                 del self._entries[entry.artifact]
             waiters = [future for future in entry.waiters if future.set_running_or_notify_cancel()]
             entry.waiters.clear()
+        entry.files.close()
         entry.out.set()
         for future in waiters:
             future.set_exception(error)
@@ -305,5 +307,6 @@ class Pool:
         if isinstance(model, RunnerModel):
             model.close()
         del model
+        entry.files.close()
         give_back_freed()
         entry.out.set()

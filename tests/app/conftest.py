@@ -9,6 +9,7 @@ import onnx
 import pytest
 from fastapi.testclient import TestClient
 
+from app.blobs import open_store
 from app.main import create_app
 from app.registry import Database, migrations
 from app.settings import Settings
@@ -64,7 +65,7 @@ class Kept:
                 for name in sorted(set(names) - {"audit_entries"})
             }
         database.close()
-        blobs = sorted(str(path) for path in self._settings.blob_folder.rglob("*") if path.is_file())
+        blobs = sorted(open_store(self._settings).digests())
         return rows, blobs, sorted(str(path) for path in self._settings.scratch_folder.rglob("*"))
 
 

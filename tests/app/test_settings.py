@@ -13,7 +13,7 @@ def test_defaults_need_no_server(tmp_path: Path) -> None:
     assert settings.celery["broker_url"].startswith("files://")
     assert settings.celery["accept_content"] == ["json"]
     folders = {path.name for path in (tmp_path / "home").iterdir()}
-    assert folders == {"blobs", "mapped", "queue", "scratch"}
+    assert folders == {"mapped", "queue", "scratch"}
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

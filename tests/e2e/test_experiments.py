@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.registry import Database
+from app.settings import Settings
 from tests import graphs
 from tests.app.live_experiment import add_variant
 from tests.app.serving.artifacts import kept_model
@@ -158,7 +159,7 @@ def test_an_arm_that_fails_is_rolled_back_and_no_user_sees_it_fail(service: Serv
 def add_broken(service: Service) -> None:
     """Puts a variant that fails whatever it is asked into the registry, behind the API's back."""
     model = graphs.failing_classifier(features=64, classes=64)
-    artifact = kept_model(LocalBlobStore(service.home / "blobs"), model, service.home)
+    artifact = kept_model(open_store(Settings(home=service.home)), model, service.home)
     database = Database(service.environment["OCTET_DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://"))
     add_variant(database, "broken", digest=artifact.digest)
     database.close()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.contracts import methods
 from app.contracts.figures import Figures
 from app.contracts.outcome import Outcome
@@ -26,7 +26,7 @@ def submitted(
     **options: object,
 ) -> str:
     path = graphs.save(graphs.linear_classifier(), settings.scratch_folder / "upload.onnx")
-    LocalBlobStore(settings.blob_folder).put(path, "a" * 64)
+    open_store(settings).put(path, "a" * 64)
     new = models.NewRevision(
         digest="a" * 64,
         file_digest="a" * 64,
@@ -60,7 +60,7 @@ def with_dataset(settings: Settings, database: Database) -> str:
     """A dataset of that name, whose blob is no dataset: these tests run no pipeline."""
     path = settings.scratch_folder / "dataset"
     path.write_bytes(b"samples")
-    LocalBlobStore(settings.blob_folder).put(path, "d" * 64)
+    open_store(settings).put(path, "d" * 64)
     new = datasets.NewDataset("d" * 64, size_bytes=7, samples=2, arrays=[], labelled=False, class_names=None)
     with database.writing() as session:
         return datasets.register(session, "samples", new)[0].name

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.contracts.job_spec import JobSpec
 from app.errors import JobFailed, LeaseLost, NoSpace
 from app.registry import Database, jobs, models
@@ -39,7 +39,7 @@ def digest_of(content: bytes) -> str:
 
 def stored(settings: Settings) -> set[str]:
     """All blobs but the upload's."""
-    return {path.name for path in settings.blob_folder.rglob("*") if path.is_file()} - {"a" * 64}
+    return set(open_store(settings).digests()) - {"a" * 64}
 
 
 def kept(database: Database, job_id: str) -> str | None:
@@ -65,7 +65,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def running(settings: Settings, database: Database) -> Runner:
-    return Runner(settings, database, LocalBlobStore(settings.blob_folder))
+    return Runner(settings, database, open_store(settings))
 
 
 def let_lease_run_out(database: Database, job_id: str, *, max_attempts: int = 3) -> None:
@@ -76,7 +76,7 @@ def let_lease_run_out(database: Database, job_id: str, *, max_attempts: int = 3)
 _DOOMED = """
 import sys, time
 from pathlib import Path
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.registry import Database
 from app.settings import Settings
 from tests.worker.runs import child, write
@@ -90,7 +90,7 @@ def play(folder):
 
 settings = Settings(home=Path(sys.argv[1]))
 runner.Child = child(play)
-runner.Runner(settings, Database(settings.registry_url), LocalBlobStore(settings.blob_folder)).run(sys.argv[2])
+runner.Runner(settings, Database(settings.registry_url), open_store(settings)).run(sys.argv[2])
 """
 
 
@@ -196,7 +196,7 @@ def test_a_worker_that_lost_its_job_does_not_replace_what_a_later_one_reached(
         with database.writing() as session:
             second = jobs.claim(session, job_id)
         assert second is not None
-        blobs = LocalBlobStore(settings.blob_folder)
+        blobs = open_store(settings)
         other = Checkpoints(database, blobs, second, folder)
         other.keep(write(folder / "later.bin", LATE))
         while kept(database, job_id) is None:
@@ -291,7 +291,7 @@ def test_a_checkpoint_that_cannot_be_kept_is_logged_and_the_job_goes_on(
         "defect": KeyError("what nobody thought of"),
     }
     job_id = submitted(settings, database)
-    blobs = LocalBlobStore(settings.blob_folder)
+    blobs = open_store(settings)
     put = blobs.put
 
     def broken(path: Path, digest: str) -> None:
@@ -344,7 +344,7 @@ def requeued_with_checkpoint(settings: Settings, database: Database, tmp_path: P
     with database.writing() as session:
         lease = jobs.claim(session, job_id)
     assert lease is not None
-    first = Checkpoints(database, LocalBlobStore(settings.blob_folder), lease, tmp_path)
+    first = Checkpoints(database, open_store(settings), lease, tmp_path)
     first.keep(write(tmp_path / "weights.bin", EARLY))
     while kept(database, job_id) is None:
         time.sleep(0.02)
@@ -358,7 +358,7 @@ def test_a_checkpoint_that_is_gone_has_the_job_begin_anew(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     job_id = requeued_with_checkpoint(settings, database, tmp_path)
-    LocalBlobStore(settings.blob_folder).delete(digest_of(EARLY))
+    open_store(settings).delete(digest_of(EARLY))
 
     def play(folder: Path) -> Messages:
         assert JobSpec.read(folder).checkpoint is None
@@ -380,7 +380,7 @@ def test_the_sweep_that_fails_a_job_for_good_removes_its_checkpoint(
     sweeper = Sweeper(
         settings.model_copy(update={"job_lease_seconds": 0.01}),
         database,
-        LocalBlobStore(settings.blob_folder),
+        open_store(settings),
         running(settings, database),
         start=lambda _: None,
     )

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.contracts.figures import Figures
 from app.contracts.job_spec import JobSpec
 from app.contracts.methods import EVALUATE, METHODS, checked_options
@@ -155,7 +155,7 @@ def test_the_runner_publishes_figures_and_no_variant(
 
     monkeypatch.setattr(runner, "Child", child(play))
     job_id = submitted(settings, database, "evaluate")
-    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    Runner(settings, database, open_store(settings)).run(job_id)
     with database.reading() as session:
         job = jobs.find(session, job_id)
         (original,) = variants.listed(session, models.find(session, "linear"))
@@ -163,4 +163,4 @@ def test_the_runner_publishes_figures_and_no_variant(
         assert original.evaluation is not None
         assert original.evaluation.accuracy == 0.5
         assert original.evaluation.report == {"quality": {"accuracy": 0.5}}
-    assert [path.name for path in settings.blob_folder.rglob("*") if path.is_file()] == ["a" * 64]
+    assert list(open_store(settings).digests()) == ["a" * 64]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.blobs.digest import sha256_of
 from app.contracts.figures import PointFigures
 from app.contracts.job_spec import JobSpec
@@ -42,7 +42,7 @@ def test_a_failed_jobs_files_are_gone_before_its_failure_is_recorded(
     monkeypatch.setattr(jobs, "fail", watched)
     monkeypatch.setattr(runner, "Child", broken)
     job_id = submitted(settings, database)
-    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    Runner(settings, database, open_store(settings)).run(job_id)
     assert left == []
     with database.reading() as session:
         job = jobs.find(session, job_id)
@@ -55,14 +55,14 @@ def test_a_job_that_is_not_queued_is_left_alone(settings: Settings, database: Da
     job_id = submitted(settings, database)
     with database.writing() as session:
         jobs.request_cancel(session, job_id)
-    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    Runner(settings, database, open_store(settings)).run(job_id)
     with database.reading() as session:
         assert jobs.state_of(session, job_id) == "cancelled"
 
 
 def test_a_runner_that_is_stopping_takes_no_job(settings: Settings, database: Database) -> None:
     job_id = submitted(settings, database)
-    stopping = Runner(settings, database, LocalBlobStore(settings.blob_folder))
+    stopping = Runner(settings, database, open_store(settings))
     stopping.stop()
     stopping.run(job_id)
     with database.reading() as session:
@@ -78,7 +78,7 @@ def test_a_full_disk_is_named_as_the_reason(
     monkeypatch.setattr(runner, "Child", broken)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
     job_id = submitted(settings, database)
-    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    Runner(settings, database, open_store(settings)).run(job_id)
     with database.reading() as session:
         assert jobs.find(session, job_id).error == (
             "the disk that the worker works on is full (Protobuf serialization failed)"
@@ -109,7 +109,7 @@ def test_a_disk_too_full_to_publish_fails_the_job_though_the_registry_answers_la
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job's files are gone by then, so only recording the failure may be tried again."""
-    blobs = LocalBlobStore(settings.blob_folder)
+    blobs = open_store(settings)
     fail, calls = jobs.fail, 0
 
     def make(_: Runner, __: Lease, folder: Path) -> Outcome:
@@ -154,7 +154,7 @@ def test_a_job_whose_artifact_can_have_no_name_fails_with_the_reason(
     job_id = submitted(settings, database)
     monkeypatch.setattr(Runner, "_follow", make)
     monkeypatch.setattr(runner, "_second_name", refused)
-    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    Runner(settings, database, open_store(settings)).run(job_id)
     with database.reading() as session:
         job = jobs.find(session, job_id)
         assert (job.state, job.attempts) == ("failed", 1)
@@ -175,7 +175,7 @@ def test_a_second_job_on_the_same_model_and_samples_is_given_what_the_first_foun
 
     monkeypatch.setattr(Runner, "_follow", follow)
     dataset = with_dataset(settings, database)
-    running = Runner(settings, database, LocalBlobStore(settings.blob_folder))
+    running = Runner(settings, database, open_store(settings))
     for method, label in (("fp16", "half"), ("int8", "first"), ("int8", "second"), ("fp16", "other")):
         running.run(submitted(settings, database, method, label, dataset))
     assert given == [None, None, b"found", None]
@@ -194,7 +194,7 @@ def test_a_job_succeeds_though_what_calibration_found_cannot_be_kept(
 
     monkeypatch.setattr(Runner, "_follow", follow)
     job_id = submitted(settings, database, "int8", dataset=with_dataset(settings, database))
-    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    Runner(settings, database, open_store(settings)).run(job_id)
     with database.reading() as session:
         assert jobs.state_of(session, job_id) == "succeeded"
 
@@ -212,7 +212,7 @@ def test_a_job_that_makes_a_point_is_told_what_stays_in_fp32(
 
     monkeypatch.setattr(Runner, "_follow", follow)
     dataset = with_dataset(settings, database)
-    running = Runner(settings, database, LocalBlobStore(settings.blob_folder))
+    running = Runner(settings, database, open_store(settings))
     running.run(submitted(settings, database, "mixed", dataset=dataset))
     with database.reading() as session:
         ids = [point.id for point in points.listed(session, models.find(session, "linear"))]
@@ -238,6 +238,6 @@ def test_a_worker_is_heard_of_while_it_reads_what_its_job_made(
     monkeypatch.setattr(Runner, "_follow", lambda _, __, folder: made(folder))
     monkeypatch.setattr(runner, "sha256_of", slow)
     job_id = submitted(settings, database)
-    Runner(settings, database, LocalBlobStore(settings.blob_folder)).run(job_id)
+    Runner(settings, database, open_store(settings)).run(job_id)
     with database.reading() as session:
         assert jobs.state_of(session, job_id) == "succeeded"

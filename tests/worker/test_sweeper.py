@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.intake.deposit import deposit
 from app.registry import Database, jobs
 from app.registry.tables import Dataset, now
@@ -16,7 +16,7 @@ from worker.sweeper import Sweeper
 
 
 def sweeper(settings: Settings, database: Database, started: list[str] | None = None) -> Sweeper:
-    blobs = LocalBlobStore(settings.blob_folder)
+    blobs = open_store(settings)
     runner = Runner(settings, database, blobs)
     return Sweeper(settings, database, blobs, runner, start=[].append if started is None else started.append)
 
@@ -67,7 +67,7 @@ def test_a_job_that_no_message_reached_is_started_though_its_moments_lie_ahead(
 def test_a_blob_that_a_killed_process_left_goes_and_one_in_the_making_stays(
     settings: Settings, database: Database
 ) -> None:
-    blobs = LocalBlobStore(settings.blob_folder)
+    blobs = open_store(settings)
     submitted(settings, database)
     for name in ("b", "c"):
         (settings.scratch_folder / name).write_bytes(name.encode())

@@ -114,8 +114,10 @@ def sample(
         digest, count = found.digest, found.samples
     if index >= count:
         raise Invalid(f"dataset '{dataset}' has {count} samples, 0 to {count - 1}; there is no {index}", field="index")
-    samples = open_dataset(services.blobs.path(digest))
-    arrays = {name: np.ascontiguousarray(array[index : index + 1]) for name, array in samples.arrays.items()}
+    with services.blobs.materialize(digest) as path:
+        samples = open_dataset(path)
+        arrays = {name: np.array(array[index : index + 1]) for name, array in samples.arrays.items()}
+        label = int(samples.labels[index]) if samples.labels is not None else None
     return JSONResponse(
         {
             "arrays": {
@@ -126,6 +128,6 @@ def sample(
                 }
                 for name, array in arrays.items()
             },
-            "label": int(samples.labels[index]) if samples.labels is not None else None,
+            "label": label,
         }
     )

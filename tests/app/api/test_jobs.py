@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.registry import Database, jobs
 from app.registry.tables import Job
 from app.settings import Settings
@@ -122,7 +122,7 @@ def test_cancelling_a_job_that_was_to_go_on_from_a_checkpoint_removes_that(
     blobs = kept.now()[1]
     weights = settings.scratch_folder / "weights"
     weights.write_bytes(b"weights")
-    LocalBlobStore(settings.blob_folder).put(weights, "c" * 64)
+    open_store(settings).put(weights, "c" * 64)
     database = Database(settings.registry_url)
     with database.writing() as session:
         session.execute(update(Job).values(checkpoint_digest="c" * 64))

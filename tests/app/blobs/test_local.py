@@ -1,11 +1,15 @@
+"""What a folder does beyond what every store does."""
+
 import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from app.blobs import LocalBlobStore
-from app.errors import NoSpace
+from app.blobs import linked
+from app.blobs.local import LocalBlobStore
+from app.errors import MissingBlob, NoSpace
+from app.settings import Settings
 
 DIGEST = "ab" + "0" * 62
 
@@ -15,66 +19,100 @@ def store(tmp_path: Path) -> LocalBlobStore:
     return LocalBlobStore(tmp_path / "blobs")
 
 
-def new_file(tmp_path: Path, content: bytes = b"weights") -> Path:
-    path = tmp_path / "new"
-    path.write_bytes(content)
-    return path
+def _failing(number: int):  # type: ignore[no-untyped-def]
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
-def test_what_is_put_is_there_and_no_longer_where_it_was(store: LocalBlobStore, tmp_path: Path) -> None:
-    path = new_file(tmp_path)
-    store.put(path, DIGEST)
-    assert store.path(DIGEST).read_bytes() == b"weights"
-    assert not path.exists()
+def test_putting_a_blob_again_keeps_the_first(store: LocalBlobStore, new_file: Path) -> None:
+    store.put(new_file, DIGEST)
+    with store.materialize(DIGEST) as path:
+        inode = path.stat().st_ino
+        new_file.write_bytes(b"weights")
+        store.put(new_file, DIGEST)
+        assert path.stat().st_ino == inode
 
 
-def test_putting_a_blob_again_keeps_the_first(store: LocalBlobStore, tmp_path: Path) -> None:
-    store.put(new_file(tmp_path), DIGEST)
-    inode = store.path(DIGEST).stat().st_ino
-    store.put(new_file(tmp_path), DIGEST)
-    assert store.path(DIGEST).stat().st_ino == inode
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_deleted_blob_is_gone_but_its_readers_finish(store: LocalBlobStore, tmp_path: Path) -> None:
-    store.put(new_file(tmp_path), DIGEST)
-    with store.path(DIGEST).open("rb") as reader:
-        store.delete(DIGEST)
-        store.delete(DIGEST)
-        assert reader.read() == b"weights"
-    with pytest.raises(FileNotFoundError):
-        store.path(DIGEST)
-
-
-def test_a_link_outlives_the_blob(store: LocalBlobStore, tmp_path: Path) -> None:
-    store.put(new_file(tmp_path), DIGEST)
-    store.link(DIGEST, tmp_path / "linked")
-    assert (tmp_path / "linked").stat().st_nlink == 2
-    store.delete(DIGEST)
-    assert (tmp_path / "linked").read_bytes() == b"weights"
-
-
-def test_a_link_to_another_filesystem_is_a_copy(
-    store: LocalBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_leased_file_and_links_to_it_are_the_blob_itself(
+    store: LocalBlobStore, new_file: Path, tmp_path: Path
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EXDEV, "cross-device link")
+    store.put(new_file, DIGEST)
+    target = tmp_path / "linked"
+    with linked(store, {target: DIGEST}), store.materialize(DIGEST) as path:
+        assert path.samefile(target)
 
-    store.put(new_file(tmp_path), DIGEST)
-    monkeypatch.setattr(os, "link", refuse)
-    store.link(DIGEST, tmp_path / "copied")
-    assert (tmp_path / "copied").read_bytes() == b"weights"
+
+def test_a_link_to_another_file_system_is_a_copy(
+    store: LocalBlobStore, new_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(new_file, DIGEST)
+    monkeypatch.setattr(os, "link", _failing(errno.EXDEV))
+    with linked(store, {tmp_path / "copied": DIGEST}):
+        assert (tmp_path / "copied").read_bytes() == b"weights"
+
+
+def test_a_blob_that_is_deleted_before_it_is_linked_is_missing(
+    store: LocalBlobStore, new_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(new_file, DIGEST)
+    monkeypatch.setattr(os, "link", _failing(errno.ENOENT))
+    with pytest.raises(MissingBlob), linked(store, {tmp_path / "linked": DIGEST}):
+        pass
 
 
 @pytest.mark.parametrize("call", ["mkdir", "fsync", "replace"])
-def test_a_full_disk_is_said_and_leaves_no_blob(
-    store: LocalBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+def test_a_full_disk_is_an_error_and_leaves_no_blob(
+    store: LocalBlobStore, new_file: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "no space left on device")
-
-    monkeypatch.setattr(os, call, fail)
+    monkeypatch.setattr(os, call, _failing(errno.ENOSPC))
     with pytest.raises(NoSpace):
-        store.put(new_file(tmp_path), DIGEST)
-    with pytest.raises(FileNotFoundError):
-        store.path(DIGEST)
+        store.put(new_file, DIGEST)
+    assert not store.exists(DIGEST)
+
+
+@pytest.fixture
+def other_disk(monkeypatch: pytest.MonkeyPatch, new_file: Path) -> None:
+    """The new file is on another file system than the store."""
+    replace = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if source == new_file:
+            raise OSError(errno.EXDEV, "cross-device link")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+
+
+@pytest.mark.usefixtures("other_disk")
+def test_a_file_of_another_file_system_is_copied_in(store: LocalBlobStore, new_file: Path, tmp_path: Path) -> None:
+    killed = tmp_path / "blobs" / f"gateway-{os.uname().nodename}-{2**22 + 1}-0"
+    killed.mkdir()
+    store.put(new_file, DIGEST)
+    with store.materialize(DIGEST) as path:
+        assert path.read_bytes() == b"weights"
+        assert path.stat().st_mode & 0o222 == 0
+    assert not new_file.exists()
+    assert [path.name for path in (tmp_path / "blobs").iterdir()] == ["ab"]
+
+
+@pytest.mark.usefixtures("other_disk")
+def test_a_full_disk_leaves_no_part_of_a_copy(
+    store: LocalBlobStore, new_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.blobs.local.shutil.copy", _failing(errno.ENOSPC))
+    with pytest.raises(NoSpace):
+        store.put(new_file, DIGEST)
+    assert not store.exists(DIGEST)
+    assert [path.name for path in (tmp_path / "blobs").iterdir()] == ["ab"]
+
+
+def test_a_folder_on_the_disk_of_the_scratch_folder_has_nothing_to_change(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    settings.make_folders()
+    assert LocalBlobStore(tmp_path / "blobs").diagnose(settings) is None
+    if os.stat("/dev/shm").st_dev != tmp_path.stat().st_dev:
+        trouble = LocalBlobStore(Path("/dev/shm")).diagnose(settings)
+        assert trouble is not None
+        assert "different disks" in trouble

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.experiments.recorder import Pair
 from app.experiments.shadow import Shadowed, Shadows, paired
 from app.serving.batches import Work
 from app.serving.pool import Artifact, Pool
+from app.settings import Settings
 from tests import graphs
 from tests.app.serving.artifacts import kept_model
 
@@ -68,7 +69,7 @@ class Recorded:
 
 class House:
     def __init__(self, folder: Path) -> None:
-        self.blobs = LocalBlobStore(folder / "blobs")
+        self.blobs = open_store(Settings(home=folder))
         self.pool = Pool(self.blobs, folder, folder / "mapped", intra_op_threads=1)
         self.recorded = Recorded()
         self.shadows = Shadows(self.pool, self.recorded)  # type: ignore[arg-type]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.blobs.digest import sha256_of
 from app.intake.deposit import deposit
 from app.registry import Database, models
+from app.settings import Settings
 from tests.app.registry.conftest import new_revision
 
 
@@ -18,7 +19,7 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.scratch = folder / "scratch"
         self.scratch.mkdir(parents=True)
-        self.blobs = LocalBlobStore(folder / "blobs")
+        self.blobs = open_store(Settings(home=folder))
 
     def new_blob(self, content: bytes) -> str:
         """A blob that no row names."""
@@ -29,7 +30,7 @@ class Home:
         return digest
 
     def contents(self) -> dict[str, bytes]:
-        return {digest: self.blobs.path(digest).read_bytes() for digest in self.blobs.digests()}
+        return {digest: self.blobs.open(digest).read() for digest in self.blobs.digests()}
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.errors import Conflict, Invalid
+from app.housekeeping import backup as backups
 from app.housekeeping.backup import backup
 from app.housekeeping.restore import restore
 from app.registry import Database, calibrations, migrations, models
@@ -58,18 +60,24 @@ def test_what_was_saved_is_restored(
 
 
 def test_a_blob_that_is_deleted_while_it_is_saved_is_in_the_backup(
-    database: Database, new: Database, home: Home, elsewhere: Home, upload: Upload
+    database: Database,
+    new: Database,
+    home: Home,
+    elsewhere: Home,
+    upload: Upload,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     upload("resnet", b"weights")
     target = elsewhere.scratch / "saved.tar"
 
-    linked = home.blobs.link
+    write = backups._write
 
-    def then_deleted(digest: str, path: Path) -> None:
-        linked(digest, path)
-        home.blobs.delete(digest)
+    def after_deletion(archive: tarfile.TarFile, held: Any) -> Any:
+        for digest in held.digests:
+            home.blobs.delete(digest)
+        return write(archive, held)
 
-    home.blobs.link = then_deleted  # type: ignore[method-assign]
+    monkeypatch.setattr(backups, "_write", after_deletion)
     backup(database, home.blobs, home.scratch, target)
     restore(new, elsewhere.blobs, elsewhere.scratch, target)
     assert list(elsewhere.contents().values()) == [b"weights"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.confinement import Confinement
 from app.contracts import methods
 from app.housekeeping import doctor
@@ -83,7 +83,7 @@ def test_missing_and_unnamed_blobs_are_told(
     lost = upload("resnet", b"weights")
     home.new_blob(b"nobody's")
     assert "octet gc" in found(settings)["blobs"].advice
-    LocalBlobStore(settings.blob_folder).delete(lost)
+    open_store(settings).delete(lost)
     blobs = found(settings)["blobs"]
     assert blobs.state is State.problem
     assert lost in blobs.told

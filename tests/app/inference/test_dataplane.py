@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.errors import DeadlineUnmet, Invalid
 from app.inference.dataplane import (
     DataPlane,
@@ -29,6 +30,7 @@ from app.serving.loading import Artifact, Loader
 from app.serving.padding import Padding
 from app.serving.pool import Pool
 from app.serving.statistics import Statistics
+from app.settings import Settings
 from tests import graphs
 from tests.app.serving.artifacts import kept_model
 
@@ -40,7 +42,7 @@ class Service:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.blobs = LocalBlobStore(folder / "blobs")
+        self.blobs = open_store(Settings(home=folder))
         self.pool = Pool(self.blobs, folder, folder / "mapped", intra_op_threads=1)
         self.statistics = Statistics()
         self.wait_for_rows(0)
@@ -54,7 +56,7 @@ class Service:
 
     def serve(self, model: onnx.ModelProto, *, batchable: bool = True, padding: Padding | None = None) -> Served:
         artifact = kept_model(self.blobs, model, self.folder)
-        loaded = Loader(self.blobs, self.folder, self.folder / "mapped", intra_op_threads=1).load(artifact)
+        loaded = Loader(self.blobs, self.folder, self.folder / "mapped", intra_op_threads=1).load(artifact, ExitStack())
         return Served("m", "original", 1, (1,), artifact, loaded.inputs, loaded.outputs, None, batchable, padding)
 
 

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.experiments.assignment import Arm, Split
 from app.experiments.shadow import Shadowed, Shadows
 from app.registry import Database
@@ -34,7 +34,7 @@ class House:
     def __init__(self, client: TestClient, settings: Settings, folder: Path) -> None:
         self.client = client
         self.database = Database(settings.registry_url)
-        self._blobs = LocalBlobStore(settings.blob_folder)
+        self._blobs = open_store(settings)
         self._folder = folder
         upload_model(client)
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.inference.upkeep import Upkeep
 from app.registry import Database, migrations, models, variants
 from app.serving.pool import Artifact, Pool
 from app.serving.statistics import Statistics
+from app.settings import Settings
 from tests import graphs
 from tests.app.registry.conftest import new_revision
 from tests.app.serving.artifacts import kept_model
@@ -22,7 +23,7 @@ class House:
         url = f"sqlite:///{folder / 'registry.sqlite3'}"
         migrations.upgrade(url)
         self.database = Database(url)
-        self.blobs = LocalBlobStore(folder / "blobs")
+        self.blobs = open_store(Settings(home=folder))
         self.pool = Pool(self.blobs, folder, folder / "mapped", intra_op_threads=1)
         self.statistics = Statistics()
         self.artifact = self.add("linear", kept_model(self.blobs, graphs.linear_classifier(), folder))

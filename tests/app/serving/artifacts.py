@@ -5,17 +5,17 @@ from pathlib import Path
 
 import onnx
 
-from app.blobs import LocalBlobStore
+from app.blobs import BlobStore
 from app.serving.loading import Artifact
 
 
-def kept(blobs: LocalBlobStore, path: Path) -> str:
+def kept(blobs: BlobStore, path: Path) -> str:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     blobs.put(path, digest)
     return digest
 
 
-def kept_model(blobs: LocalBlobStore, model: onnx.ModelProto, folder: Path) -> Artifact:
+def kept_model(blobs: BlobStore, model: onnx.ModelProto, folder: Path) -> Artifact:
     path = folder / "model.onnx"
     onnx.save(model, path)
     return Artifact("onnxruntime", kept(blobs, path))

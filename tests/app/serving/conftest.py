@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.engines import ENGINES
 from app.serving.loading import Artifact
 from app.serving.pool import Pool
+from app.settings import Settings
 from tests.app.serving.artifacts import kept
 from tests.app.serving.lanes import Engine, House
 
@@ -17,7 +18,7 @@ from tests.app.serving.lanes import Engine, House
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     engine = Engine()
     monkeypatch.setitem(ENGINES, "fake", engine)  # type: ignore[arg-type]
-    blobs = LocalBlobStore(tmp_path / "blobs")
+    blobs = open_store(Settings(home=tmp_path))
     (tmp_path / "blob").write_bytes(b"a model")
     artifact = Artifact("fake", kept(blobs, tmp_path / "blob"))
     house = House(Pool(blobs, tmp_path, tmp_path / "mapped", intra_op_threads=1), engine, artifact)

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from app.blobs import LocalBlobStore
+from app.blobs import BlobStore, open_store
 from app.errors import Crashed, Quarantined
 from app.isolation.engine import IsolatedEngine, Limits, RunnerModel
 from app.serving.batcher import Batcher
@@ -18,6 +18,7 @@ from app.serving.batches import Work
 from app.serving.lane import Target
 from app.serving.pool import Artifact, Pool
 from app.serving.statistics import Statistics
+from app.settings import Settings
 from tests import graphs
 from tests.app.serving.artifacts import kept_model
 
@@ -33,12 +34,12 @@ def engine() -> Iterator[IsolatedEngine]:
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> LocalBlobStore:
-    return LocalBlobStore(tmp_path / "blobs")
+def blobs(tmp_path: Path) -> BlobStore:
+    return open_store(Settings(home=tmp_path))
 
 
 @pytest.fixture
-def pool(engine: IsolatedEngine, blobs: LocalBlobStore, tmp_path: Path) -> Iterator[Pool]:
+def pool(engine: IsolatedEngine, blobs: BlobStore, tmp_path: Path) -> Iterator[Pool]:
     (tmp_path / "scratch").mkdir()
     (tmp_path / "mapped").mkdir()
     made = Pool(blobs, tmp_path / "scratch", tmp_path / "mapped", intra_op_threads=1, engines={"onnxruntime": engine})
@@ -49,7 +50,7 @@ def pool(engine: IsolatedEngine, blobs: LocalBlobStore, tmp_path: Path) -> Itera
 
 
 @pytest.fixture
-def small(blobs: LocalBlobStore, tmp_path: Path) -> Artifact:
+def small(blobs: BlobStore, tmp_path: Path) -> Artifact:
     return kept_model(blobs, graphs.linear_classifier(), tmp_path)
 
 
@@ -80,7 +81,7 @@ def feeds(pool: Pool, artifact: Artifact) -> dict[str, Any]:
         return {spec.name: np.ones((1, *spec.shape[1:]), np.float32)}
 
 
-def test_a_large_model_is_mapped_by_its_process(pool: Pool, blobs: LocalBlobStore, tmp_path: Path) -> None:
+def test_a_large_model_is_mapped_by_its_process(pool: Pool, blobs: BlobStore, tmp_path: Path) -> None:
     large = kept_model(blobs, graphs.linear_classifier(features=2048, classes=1024), tmp_path)
     process = process_of(pool, large)
     assert (tmp_path / "mapped" / large.digest) in set((tmp_path / "mapped").iterdir())
@@ -108,7 +109,7 @@ def test_a_request_that_finds_the_process_dead_has_it_started_anew(
 
 
 def test_one_that_crashes_again_and_again_is_left_alone_and_others_are_not(
-    pool: Pool, batcher: Batcher, small: Artifact, blobs: LocalBlobStore, tmp_path: Path
+    pool: Pool, batcher: Batcher, small: Artifact, blobs: BlobStore, tmp_path: Path
 ) -> None:
     other = kept_model(blobs, graphs.linear_classifier(seed=5), tmp_path)
     target, work = Target("bad", 1, small, joins=True), Work(feeds(pool, small))

@@ -1,31 +1,33 @@
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from app.blobs import LocalBlobStore
+from app.blobs import BlobStore, open_store
 from app.engines import ENGINES
 from app.engines.warming import zeros
 from app.errors import InvalidModel
 from app.serving.loading import Artifact, Loader
+from app.settings import Settings
 from tests import graphs
 from tests.app.serving.artifacts import kept, kept_model
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> LocalBlobStore:
-    return LocalBlobStore(tmp_path / "blobs")
+def blobs(tmp_path: Path) -> BlobStore:
+    return open_store(Settings(home=tmp_path))
 
 
 @pytest.fixture
-def loader(blobs: LocalBlobStore, tmp_path: Path) -> Loader:
+def loader(blobs: BlobStore, tmp_path: Path) -> Loader:
     (tmp_path / "scratch").mkdir()
     return Loader(blobs, tmp_path / "scratch", tmp_path / "mapped", intra_op_threads=1)
 
 
 def test_external_data_is_found_under_its_name_and_nothing_is_left(
-    loader: Loader, blobs: LocalBlobStore, tmp_path: Path
+    loader: Loader, blobs: BlobStore, tmp_path: Path
 ) -> None:
     folder = tmp_path / "big"
     folder.mkdir()
@@ -38,7 +40,7 @@ def test_external_data_is_found_under_its_name_and_nothing_is_left(
     )
     size = sum(path.stat().st_size for path in folder.iterdir())
     wanted = Artifact("onnxruntime", kept(blobs, folder / "m.onnx"), kept(blobs, folder / "weights.bin"), "weights.bin")
-    (logits,) = loader.load(wanted).run({"x": np.ones((1, 256), np.float32)})
+    (logits,) = loader.load(wanted, ExitStack()).run({"x": np.ones((1, 256), np.float32)})
     assert logits.shape == (1, 64)
     assert list((tmp_path / "scratch").iterdir()) == []
     assert loader.file_bytes(wanted) == size
@@ -47,14 +49,15 @@ def test_external_data_is_found_under_its_name_and_nothing_is_left(
 def test_a_deleted_artifact_is_an_invalid_model(loader: Loader) -> None:
     gone = Artifact("onnxruntime", "0" * 64)
     with pytest.raises(InvalidModel, match="deleted"):
-        loader.load(gone)
+        loader.load(gone, ExitStack())
     assert loader.file_bytes(gone) == 0
 
 
-def test_answers_are_the_same_without_an_arena(loader: Loader, blobs: LocalBlobStore, tmp_path: Path) -> None:
+def test_answers_are_the_same_without_an_arena(loader: Loader, blobs: BlobStore, tmp_path: Path) -> None:
     artifact = kept_model(blobs, graphs.linear_classifier(), tmp_path)
     x = np.ones((2, 16), np.float32)
-    (with_arena,), (without,) = (loader.load(artifact, arena=arena).run({"x": x}) for arena in (True, False))
+    models = [loader.load(artifact, ExitStack(), arena=arena) for arena in (True, False)]
+    (with_arena,), (without,) = (model.run({"x": x}) for model in models)
     np.testing.assert_array_equal(with_arena, without)
 
 
@@ -69,12 +72,12 @@ LARGE = {"features": 2048, "classes": 1024}
 
 
 @pytest.fixture
-def large(blobs: LocalBlobStore, tmp_path: Path) -> Artifact:
+def large(blobs: BlobStore, tmp_path: Path) -> Artifact:
     return kept_model(blobs, graphs.linear_classifier(**LARGE), tmp_path)
 
 
 def answer(loader: Loader, artifact: Artifact) -> np.ndarray:  # type: ignore[type-arg]
-    (logits,) = loader.load(artifact).run({"x": np.ones((1, LARGE["features"]), np.float32)})
+    (logits,) = loader.load(artifact, ExitStack()).run({"x": np.ones((1, LARGE["features"]), np.float32)})
     return logits
 
 
@@ -92,8 +95,8 @@ def test_what_is_large_is_made_ready_to_map_once(loader: Loader, large: Artifact
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_what_is_small_is_loaded_as_it_is(loader: Loader, blobs: LocalBlobStore, tmp_path: Path) -> None:
-    loader.load(kept_model(blobs, graphs.linear_classifier(), tmp_path))
+def test_what_is_small_is_loaded_as_it_is(loader: Loader, blobs: BlobStore, tmp_path: Path) -> None:
+    loader.load(kept_model(blobs, graphs.linear_classifier(), tmp_path), ExitStack())
     assert not (tmp_path / "mapped").exists()
 
 
@@ -119,14 +122,14 @@ def test_what_cannot_be_written_is_loaded_as_it_is(
 
 
 def test_what_is_forgotten_leaves_nothing(loader: Loader, large: Artifact, tmp_path: Path) -> None:
-    model = loader.load(large)
+    model = loader.load(large, ExitStack())
     loader.forget(large.digest)
     assert mapped_files(tmp_path) == {}
     assert model.run({"x": np.ones((1, LARGE["features"]), np.float32)})[0].shape == (1, LARGE["classes"])
 
 
 def test_what_is_of_no_use_any_more_is_tidied_away(
-    loader: Loader, blobs: LocalBlobStore, large: Artifact, tmp_path: Path
+    loader: Loader, blobs: BlobStore, large: Artifact, tmp_path: Path
 ) -> None:
     answer(loader, large)
     kept_files = mapped_files(tmp_path)

@@ -2,18 +2,20 @@ import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from app.blobs import LocalBlobStore
+from app.blobs import BlobStore, open_store
 from app.engines import ENGINES
 from app.errors import InvalidModel
 from app.serving.loading import Loader
 from app.serving.memory import give_back_freed, resident_bytes
 from app.serving.pool import Artifact, Pool
+from app.settings import Settings
 from tests import graphs
 from tests.app.serving.artifacts import kept, kept_model
 
@@ -22,12 +24,12 @@ SOON_S = 30
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> LocalBlobStore:
-    return LocalBlobStore(tmp_path / "blobs")
+def blobs(tmp_path: Path) -> BlobStore:
+    return open_store(Settings(home=tmp_path))
 
 
 @pytest.fixture
-def pools(blobs: LocalBlobStore, tmp_path: Path) -> Iterator[Any]:
+def pools(blobs: BlobStore, tmp_path: Path) -> Iterator[Any]:
     (tmp_path / "scratch").mkdir()
     made: list[Pool] = []
 
@@ -48,15 +50,15 @@ def pool(pools: Any) -> Pool:
 
 
 @pytest.fixture
-def small(blobs: LocalBlobStore, tmp_path: Path) -> Artifact:
+def small(blobs: BlobStore, tmp_path: Path) -> Artifact:
     return kept_model(blobs, graphs.linear_classifier(), tmp_path)
 
 
 @pytest.fixture
-def large(blobs: LocalBlobStore, tmp_path: Path) -> list[Artifact]:
+def large(blobs: BlobStore, tmp_path: Path) -> list[Artifact]:
     """Four models of 8 MiB each. What a process does at its first load is done before, so as not to be measured."""
     Loader(blobs, tmp_path, tmp_path / "mapped", intra_op_threads=1).load(
-        kept_model(blobs, graphs.linear_classifier(features=2048, classes=1024, seed=9), tmp_path)
+        kept_model(blobs, graphs.linear_classifier(features=2048, classes=1024, seed=9), tmp_path), ExitStack()
     )
     return [
         kept_model(blobs, graphs.linear_classifier(features=2048, classes=1024, seed=seed), tmp_path)
@@ -88,7 +90,7 @@ def test_concurrent_first_requests_load_once(pool: Pool, small: Artifact, monkey
     assert pool.is_loaded(small)
 
 
-def test_a_failed_load_is_told_to_all_and_tried_again(pool: Pool, blobs: LocalBlobStore, tmp_path: Path) -> None:
+def test_a_failed_load_is_told_to_all_and_tried_again(pool: Pool, blobs: BlobStore, tmp_path: Path) -> None:
     path = tmp_path / "broken"
     path.write_bytes(b"junk")
     broken = Artifact("onnxruntime", kept(blobs, path))
@@ -200,7 +202,7 @@ def test_what_is_loaded_ahead_is_there_for_the_first_request(pool: Pool, small: 
 
 
 def test_what_cannot_be_loaded_ahead_is_logged(
-    pool: Pool, blobs: LocalBlobStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    pool: Pool, blobs: BlobStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     bad = Artifact("onnxruntime", kept(blobs, tmp_path / "bad.onnx"))

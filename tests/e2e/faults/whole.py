@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from sqlalchemy import select, text
 
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.blobs.digest import sha256_of
 from app.registry import Database, Session
 from app.registry.jobs import FINAL
@@ -18,14 +17,15 @@ from tests.e2e.service import Service, eventually
 
 def assert_whole(service: Service, *, seconds: float = 120) -> None:
     """Once all jobs have ended, nothing is half done, done twice, missing or left over."""
-    database = Database(settings_of(service).registry_url)
+    settings = settings_of(service)
+    database = Database(settings.registry_url)
     try:
         eventually(lambda: not _unfinished(database), seconds=seconds, what="the end of all jobs")
         eventually(lambda: service.leftovers() == [], what="an empty scratch folder")
         # What killed processes stored and no row came to name goes when a worker starts, which may be only just.
-        eventually(lambda: not _unnamed(database, service.home / "blobs"), what="the removal of blobs without a row")
+        eventually(lambda: not _unnamed(database, settings), what="the removal of blobs without a row")
         with database.reading() as session:
-            faults = [*_of_jobs(session), *_of_variants(session), *_of_blobs(session, service.home / "blobs")]
+            faults = [*_of_jobs(session), *_of_variants(session), *_of_blobs(session, settings)]
             faults += [*_of_numbers(session), *_of_database(session)]
     finally:
         database.close()
@@ -43,9 +43,9 @@ def _unfinished(database: Database) -> bool:
         return session.scalar(select(Job.id).where(Job.state.not_in(FINAL)).limit(1)) is not None
 
 
-def _unnamed(database: Database, folder: Path) -> set[str]:
+def _unnamed(database: Database, settings: Settings) -> set[str]:
     with database.reading() as session:
-        return set(LocalBlobStore(folder).digests()) - referenced(session)
+        return set(open_store(settings).digests()) - referenced(session)
 
 
 def _of_jobs(session: Session) -> Iterator[str]:
@@ -82,15 +82,16 @@ def _of_variants(session: Session) -> Iterator[str]:
         yield f"variants made, by the audit log: {made}; in the registry or deleted: {expected}"
 
 
-def _of_blobs(session: Session, folder: Path) -> Iterator[str]:
-    store = LocalBlobStore(folder)
+def _of_blobs(session: Session, settings: Settings) -> Iterator[str]:
+    store = open_store(settings)
     there, named = set(store.digests()), referenced(session)
     if there != named:
         yield f"blobs missing: {named - there}, unnamed: {there - named}"
     for digest in there:
-        if sha256_of(store.path(digest)) != digest:
-            yield f"blob {digest} is not what its name says"
-    for path in folder.rglob("*"):
+        with store.materialize(digest) as path:
+            if sha256_of(path) != digest:
+                yield f"blob {digest} is not what its name says"
+    for path in (settings.home / "blobs").rglob("*"):
         if path.is_file() and path.name not in there:
             yield f"{path} is no blob"
     sizes = session.execute(select(Dataset.digest, Dataset.size_bytes)).all()
@@ -98,7 +99,7 @@ def _of_blobs(session: Session, folder: Path) -> Iterator[str]:
         select(Variant.digest, Variant.size_bytes).where(Variant.data_digest.is_(None), Variant.label != "original")
     ).all()
     for digest, size in sizes:
-        if digest in there and store.path(digest).stat().st_size != size:
+        if digest in there and store.size(digest) != size:
             yield f"blob {digest} has not the {size} bytes that its row says"
 
 
