@@ -8,7 +8,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.tables import number, percent, size
+from app.cli.tables import figure_of, metrics_of, number, percent, size
+from app.contracts.figures import MetricFigures, further_metrics
+from app.web.formats import figure
 
 Json = Mapping[str, Any]
 
@@ -39,12 +41,21 @@ def _figures(row: Json) -> Table:
         ("accuracy", _beside(percent(row["accuracy"]), row["accuracy_ratio"], "of the original's")),
         ("agreement", percent(row["agreement"])),
         ("cosine", f"{number(row['cosine'], 5)}, SQNR {number(row['sqnr_db'], 1)} dB"),
+        *((metric.label, _further(metric, row)) for metric in further_metrics(metrics_of(row))),
         ("latency", ", ".join(f"{which} {number(latency.get(which), 3)} ms" for which in ("p50", "p95", "p99"))),
         ("speedup", _speedup(row)),
         ("measured on", f"{row['samples']} held-out samples of '{row['dataset']}'" if row["samples"] else "no dataset"),
     ):
         table.add_row(name, Text(value))
     return table
+
+
+def _further(metric: MetricFigures, row: Json) -> str:
+    """The figure of a metric that has no line of its own, and its interval."""
+    shown = figure_of(metric, row)
+    if metric.low is None or metric.high is None:
+        return shown
+    return f"{shown} (95%: {figure(metric.low, metric.unit)} to {figure(metric.high, metric.unit)})"
 
 
 def _beside(value: str, ratio: float | None, meaning: str) -> str:

@@ -1,6 +1,6 @@
 """Tables for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.marks import Marks
+from app.contracts.figures import MetricFigures, further_metrics
+from app.web.formats import figure
 
 Row = dict[str, Any]
 
@@ -32,7 +34,9 @@ _UNMARKED = Marks()
 def comparison(model: str, rows: Sequence[Row], width: int, marks: Marks = _UNMARKED) -> Table:
     """The variants of `model`, one a row; what was not measured is a dash. The wider the terminal, the more columns."""
     columns = [each for each in _COLUMNS if each != "revision" or len({row["revision"] for row in rows}) > 1]
-    left_out = iter(_FIRST_TO_GO)
+    further = list(dict.fromkeys(metric.label for row in rows for metric in further_metrics(metrics_of(row))))
+    columns[columns.index("verdict") : columns.index("verdict")] = further
+    left_out = iter((*_FIRST_TO_GO[:2], *reversed(further), *_FIRST_TO_GO[2:]))
     while True:
         table = _table(model, rows, columns, marks)
         narrower = next(left_out, None)
@@ -48,8 +52,19 @@ def _table(model: str, rows: Sequence[Row], columns: Sequence[str], marks: Marks
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         cells = {"revision": str(row["revision"]), "version": str(row["version"]), **_figures(row)}
-        table.add_row(_name(row, marks), *(cells[heading] for heading in columns))
+        cells |= {metric.label: figure_of(metric, row) for metric in further_metrics(metrics_of(row))}
+        table.add_row(_name(row, marks), *(cells.get(heading, "–") for heading in columns))
     return table
+
+
+def metrics_of(row: Mapping[str, Any]) -> list[MetricFigures]:
+    """All evaluation metrics of a row; none where an older server answered."""
+    return [MetricFigures.model_validate(metric) for metric in row.get("metrics", [])]
+
+
+def figure_of(metric: MetricFigures, row: Mapping[str, Any]) -> str:
+    """The figure of the variant that `row` is about."""
+    return figure(metric.original if row["variant"] == "original" else metric.variant, metric.unit)
 
 
 def _name(row: Row, marks: Marks) -> Text:

@@ -1,5 +1,7 @@
 """What is measured of an artifact, of its layers, and of the points of a search."""
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -40,6 +42,46 @@ class Figures(BaseModel):
     speedup: float | None = None
     speedup_low: float | None = None
     speedup_high: float | None = None
+
+
+class MetricFigures(BaseModel):
+    """What an evaluation metric came to; None is what was not measured, or is infinite.
+
+    Attributes:
+        name: Lower case, words joined by `_`.
+        unit: `share` is 0..1; anything else is a unit as it is written behind a figure, or empty.
+        higher_is_better: The direction of improvement.
+        original: Of the original; None where the metric compares the variant with the original.
+        variant: Of the variant; None where the original was measured by itself.
+        change: The variant's figure less the original's.
+        low: Lower end of the 95% interval of `change` or, without `original`, of `variant`.
+        high: Upper end of that interval.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    original: float | None
+    variant: float | None
+    change: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def label(self) -> str:
+        """The name as people read it."""
+        return self.name.replace("_", " ")
+
+    def of_original(self) -> "MetricFigures":
+        """The original's part alone."""
+        return self.model_copy(update=dict.fromkeys(("variant", "change", "low", "high")))
+
+
+def further_metrics(metrics: Iterable[MetricFigures]) -> list[MetricFigures]:
+    """Those without a field in `Figures`. Tables have columns for the others."""
+    return [metric for metric in metrics if metric.name not in Figures.model_fields]
 
 
 class PointFigures(BaseModel):

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from app.contracts.figures import MetricFigures
 from app.contracts.outcome import REJECTED
 from app.registry import models, variants
 from app.registry.tables import Evaluation, Model, Variant
@@ -46,6 +47,9 @@ class Row(BaseModel):
     speedup: float | None = None
     speedup_low: float | None = Field(default=None, description="Lower end of the 95% confidence interval.")
     speedup_high: float | None = None
+    metrics: list[MetricFigures] = Field(
+        default_factory=list, description="Every evaluation metric that applies to the model and the dataset."
+    )
     samples: int | None = Field(default=None, description="Held-out samples that were evaluated.")
     dataset: str | None = None
     engine: str
@@ -93,7 +97,7 @@ def _row(model: Model, variant: Variant, original: Variant) -> Row:
 
 def _figures(measured: Evaluation) -> dict[str, Any]:
     names = ("accuracy", "accuracy_ratio", "agreement", "cosine", "sqnr_db", "speedup", "speedup_low", "speedup_high")
-    figures: dict[str, Any] = {name: getattr(measured, name) for name in (*names, "samples", "dataset")}
+    figures: dict[str, Any] = {name: getattr(measured, name) for name in (*names, "metrics", "samples", "dataset")}
     p50, p95, p99 = measured.latency_p50_ms, measured.latency_p95_ms, measured.latency_p99_ms
     if p50 is not None and p95 is not None and p99 is not None:
         figures["latency_ms"] = LatencyView(p50=p50, p95=p95, p99=p99)

@@ -29,6 +29,7 @@ def record(
         variant=variant,
         dataset=dataset,
         samples=samples,
+        metrics=report.get("metrics", []),
         # Layers have a table of their own, for what they are sought and sorted by.
         report={section: content for section, content in report.items() if section != "layers"}
         | ({_DETAILS: [layer.model_dump(exclude=_COLUMNS) for layer in layers]} if layers else {}),

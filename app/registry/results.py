@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from app.contracts.figures import MetricFigures
 from app.contracts.outcome import SHARED_SECTIONS, Outcome, SequenceAxes
 from app.registry import evaluations, models, points, variants
 from app.registry.tables import Job, Json, Model, Variant
@@ -44,9 +45,16 @@ def publish(session: Session, model: Model, job: Job, artifact: NewArtifact | No
     )
     # The original is measured beside each variant.
     shared = {key: outcome.report[key] for key in SHARED_SECTIONS if key in outcome.report}
+    if "metrics" in outcome.report:
+        shared["metrics"] = _metrics_of_original(outcome.report["metrics"])
     _record_original(session, job, original, outcome, shared)
     points.record(session, job, outcome.points)
     return variant
+
+
+def _metrics_of_original(metrics: list[Json]) -> list[Json]:
+    measured = [MetricFigures.model_validate(metric) for metric in metrics]
+    return [metric.of_original().model_dump() for metric in measured if metric.original is not None]
 
 
 def _add_variant(session: Session, model: Model, job: Job, artifact: NewArtifact, outcome: Outcome) -> Variant:

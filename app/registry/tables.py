@@ -181,6 +181,7 @@ class Evaluation(Base):
     speedup: Mapped[float | None]
     speedup_low: Mapped[float | None]
     speedup_high: Mapped[float | None]
+    metrics: Mapped[list[Json]] = mapped_column(default=list)
     report: Mapped[Json]
     created_at: Mapped[datetime] = mapped_column(default=now)
 

@@ -21,6 +21,13 @@ def share(value: float | None, digits: int = 1) -> str:
     return NOTHING if value is None else f"{value:.{digits}%}"
 
 
+def figure(value: float | None, unit: str) -> str:
+    """A metric's figure: 0.9844, "share" → 98.44%; 12.3456, "dB" → 12.35 dB."""
+    if value is None:
+        return NOTHING
+    return f"{value:.2%}" if unit == "share" else f"{value:.4g} {unit}".rstrip()
+
+
 def times(value: float | None) -> str:
     """1.951 → 1.95×."""
     return NOTHING if value is None else f"{value:.2f}×"
@@ -90,6 +97,7 @@ FILTERS: dict[str, Any] = {
     "after": after,
     "size": size,
     "share": share,
+    "figure": figure,
     "times": times,
     "milliseconds": milliseconds,
     "count": count,

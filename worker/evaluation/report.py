@@ -97,7 +97,7 @@ def build(
         },
         "gate": gate,
         "quality": _quality(circumstances, comparison),
-        "metrics": [metric.as_json() for metric in comparison.metrics] if comparison else [],
+        "metrics": [metric.entry().model_dump() for metric in comparison.metrics] if comparison else [],
         "latency": {
             **latencies.as_json(),
             "confidence": 0.95,
@@ -131,7 +131,7 @@ def build_alone(
         **_surroundings(circumstances, {}),
         "size": {"original_bytes": size_bytes},
         "quality": quality,
-        "metrics": [metric.as_json() for metric in alone.metrics] if alone else [],
+        "metrics": [metric.entry().model_dump() for metric in alone.metrics] if alone else [],
         "batchable": batchable,
         "paddable": paddable,
         "latency": {

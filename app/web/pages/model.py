@@ -8,6 +8,7 @@ from fastapi import Query, Request
 from fastapi.responses import Response
 
 from app.contracts import methods
+from app.contracts.figures import further_metrics
 from app.errors import OctetError
 from app.registry import Session, comparison, datasets, jobs, models, variants
 from app.registry.tables import Model, Revision
@@ -40,6 +41,7 @@ def show(model: str, request: Request, revision: Number | None = None) -> Respon
             revision=shown,
             revisions=sorted(found.revisions, key=lambda each: -each.number),
             rows=of_it,
+            further={metric.name: metric.label for row in of_it for metric in further_metrics(row.metrics)}.items(),
             default=next((row for row in rows if row.default), None),
             advice=advice(of_it, under_way=any(job.is_live for job in listed)),
             tradeoff=tradeoff(of_it),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.contracts.figures import MetricFigures
 from app.registry.models import ORIGINAL
 from app.web.report import figures
 from app.web.report.circumstances import circumstances
@@ -28,8 +29,8 @@ class Section:
 #: Parts that have a section of their own.
 _KNOWN = {
     "activations", "answers", "batchable", "calibration_coverage", "confusion", "dataset", "epochs", "gate", "latency",
-    "layers", "machine", "method", "model", "notes", "operators", "paddable", "points", "portability", "precision",
-    "quality", "search", "size", "training", "versions",
+    "layers", "machine", "method", "metrics", "model", "notes", "operators", "paddable", "points", "portability",
+    "precision", "quality", "search", "size", "training", "versions",
 }  # fmt: skip
 
 # A bar of a layer is empty at 0 dB, and full at this.
@@ -129,6 +130,11 @@ def _latency(row: Json, report: Json) -> Section | None:
 def _slower(spread: Json, name: str | None) -> list[tuple[str, int]]:
     counted = [("original", spread["slower_original"]), (name, spread.get("slower_variant"))]
     return [(label, count) for label, count in counted if label and count]
+
+
+def _metrics(row: Json, report: Json) -> Section | None:
+    metrics = [MetricFigures.model_validate(metric) for metric in report.get("metrics") or []]
+    return Section("metrics", "Metrics", "metrics", {"metrics": metrics}) if metrics else None
 
 
 def _layers(row: Json, report: Json) -> Section | None:
@@ -253,6 +259,6 @@ def _others(report: Json) -> Iterator[Section]:
 
 
 _BUILDERS: tuple[Callable[[Json, Json], Section | None], ...] = (
-    _notes, _answers, _confusion, _latency, _layers, _activations, _coverage, _search, _training, _budget, _batches,
-    _portability,
+    _notes, _metrics, _answers, _confusion, _latency, _layers, _activations, _coverage, _search, _training, _budget,
+    _batches, _portability,
 )  # fmt: skip

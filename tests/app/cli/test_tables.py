@@ -43,6 +43,17 @@ def test_a_narrow_terminal_cuts_no_figure_short() -> None:
     assert not any("…" in line for line in shown)
 
 
+def test_a_metric_without_a_column_of_its_own_gets_one_after_the_others() -> None:
+    psnr = {
+        "name": "psnr_db", "unit": "dB", "higher_is_better": True, "original": None, "variant": 41.25, "change": None,
+        "low": None, "high": None,
+    }  # fmt: skip
+    shown = lines(tables.comparison("resnet", [ORIGINAL, INT8 | {"metrics": [psnr]}], 180), 180)
+    assert line_of("int8", shown).split()[-4:] == ["27.4", "41.25", "dB", "accepted"]
+    assert "psnr db" in "\n".join(shown)
+    assert "psnr db" not in "\n".join(lines(tables.comparison("resnet", [INT8 | {"metrics": [psnr]}], 80), 80))
+
+
 def test_only_the_default_is_marked() -> None:
     shown = lines(tables.comparison("resnet", [ORIGINAL, INT8], 160), 160)
     assert line_of("original", shown).split()[1] == "*"

@@ -24,6 +24,15 @@ def test_latencies_have_the_digits_that_count(value: float | None, text: str) ->
 
 
 @pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(0.98444, "share", "98.44%"), (-0.01, "share", "-1.00%"), (12.3456, "dB", "12.35 dB"), (0.99871, "", "0.9987"),
+     (None, "dB", "–")],
+)  # fmt: skip
+def test_a_metric_is_shown_with_its_unit(value: float | None, unit: str, text: str) -> None:
+    assert formats.figure(value, unit) == text
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"), [(2.04, "2.0 s"), (59.4, "59 s"), (75, "1 min 15 s"), (7300, "2 h 1 min"), (None, "–")]
 )
 def test_durations_are_said_in_two_units_at_most(seconds: float | None, text: str) -> None:

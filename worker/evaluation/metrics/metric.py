@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
+from app.contracts.figures import MetricFigures
 from app.engines.classes import Classes, ClassOutput, find_class_output
 from worker.samples import Batch, Indices
 
@@ -172,19 +173,19 @@ class Metric(ABC):
         """
         return None
 
-    def as_json(self) -> dict[str, Any]:
-        """The metric's entry in a report."""
+    def entry(self) -> MetricFigures:
+        """The metric as reports and comparisons show it."""
         found = self.figure()
-        return {
-            "name": self.name,
-            "unit": self.unit,
-            "higher_is_better": self.higher_is_better,
-            "original": found.original,
-            "variant": found.variant,
-            "change": found.change,
-            "low": found.low,
-            "high": found.high,
-        }
+        return MetricFigures(
+            name=self.name,
+            unit=self.unit,
+            higher_is_better=self.higher_is_better,
+            original=found.original,
+            variant=found.variant,
+            change=found.change,
+            low=found.low,
+            high=found.high,
+        )
 
 
 def allowed(max_drop: float) -> str:

@@ -82,7 +82,7 @@ def test_metrics_of_labels_apply_where_there_are_some() -> None:
 
 def test_one_model_by_itself_has_what_takes_no_variant() -> None:
     [accuracy] = _assess(_LABELS).metrics
-    assert accuracy.as_json() == {
+    assert accuracy.entry().model_dump() == {
         "name": "accuracy",
         "unit": "share",
         "higher_is_better": True,
@@ -99,7 +99,7 @@ def test_one_model_by_itself_has_what_takes_no_variant() -> None:
 def test_a_new_row_is_measured_over_all_batches() -> None:
     found = _compare(0.25, _LABELS)
     assert found.figure("largest_difference").variant == pytest.approx(0.25)
-    assert found.metrics[-1].as_json()["unit"] == "V"
+    assert found.metrics[-1].entry().unit == "V"
 
 
 @pytest.mark.usefixtures("one_more")

@@ -1,0 +1,80 @@
+"""A whole Octet in one process: gateway, registry, and a worker whose jobs run in this process too."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from rich.console import Console
+from typer.testing import CliRunner
+
+from app import cli
+from app.blobs import LocalBlobStore
+from app.cli import client as commands
+from app.cli import reports
+from app.cli.connection import Connection
+from app.contracts.job_spec import JobSpec
+from app.registry import Database, jobs
+from app.settings import Settings
+from tests.app.cli.answers import connection
+from tests.worker.runs import Messages, child
+from worker import pipeline, runner
+from worker.runner import Runner
+
+
+class Octet:
+    """Rows that a test puts into tables are seen by all of it."""
+
+    def __init__(self, client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.client = client
+        self._settings = settings
+        self._patch = monkeypatch
+
+    def work(self) -> None:
+        """Do all jobs that are queued."""
+        self._patch.setattr(runner, "Child", child(_play))
+        database = Database(self._settings.registry_url)
+        try:
+            with database.reading() as session:
+                queued = [job.id for job in jobs.listed(session) if job.state == "queued"]
+            for job_id in queued:
+                Runner(self._settings, database, LocalBlobStore(self._settings.blob_folder)).run(job_id)
+        finally:
+            database.close()
+
+    def command(self, *arguments: str) -> str:
+        """What the command line prints, on a wide terminal."""
+        written = io.StringIO()
+        self._patch.setattr(commands, "console", Console(width=200, file=written))
+        for module in (commands, reports):
+            self._patch.setattr(module, "connect", self._connect)
+        ended = CliRunner().invoke(cli.app, list(arguments))
+        assert ended.exit_code == 0, f"{ended.output}{written.getvalue()}{ended.exception!r}"
+        return written.getvalue()
+
+    @contextmanager
+    def _connect(self, _: str) -> Iterator[Connection]:
+        yield connection(self._forward)
+
+    def _forward(self, request: httpx.Request) -> httpx.Response:
+        # The client's own host is the one that the gateway answers to.
+        sent = {name: value for name, value in request.headers.items() if name != "host"}
+        path = request.url.raw_path.decode()
+        answer = self.client.request(request.method, path, headers=sent, content=request.read())
+        headers = {name: value for name, value in answer.headers.items() if name == "content-type"}
+        return httpx.Response(answer.status_code, headers=headers, content=answer.content)
+
+
+def _play(folder: Path) -> Messages:
+    reached: list[tuple[str, float]] = []
+
+    def progress(stage: Any, share: float, detail: Any = None, /) -> None:
+        reached.append((stage, share))
+
+    outcome = pipeline.run(JobSpec.read(folder), folder, progress)
+    assert reached
+    yield {"outcome": outcome.model_dump(mode="json")}
