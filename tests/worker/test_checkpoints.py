@@ -149,7 +149,7 @@ def test_no_checkpoint_outlives_its_job(
                 yield None
         yield {"error": "it broke"} if end == "failed" else outcome(folder)
 
-    monkeypatch.setattr(runner, "_PULSE_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "_HEARTBEAT_SECONDS", 0.0)
     monkeypatch.setattr(runner, "Child", child(play))
     running(settings, database).run(job_id)
     with database.reading() as session:

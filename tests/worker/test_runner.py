@@ -14,14 +14,15 @@ from app.blobs import open_store
 from app.blobs.digest import sha256_of
 from app.contracts.figures import PointFigures
 from app.contracts.job_spec import JobSpec
-from app.contracts.outcome import Outcome
 from app.errors import JobFailed, NoSpace
 from app.registry import Database, OperationalError, Session, jobs, models, points
 from app.registry.jobs import Heartbeat, Lease
 from app.settings import Settings
 from tests.worker.runs import made, submitted, with_dataset
-from worker import job_process, pipeline, runner
+from worker import job_process, pipeline, publication, runner
 from worker.channel import Channel
+from worker.endings import Succeeded
+from worker.heartbeat import LeaseHeartbeat
 from worker.runner import Runner
 
 
@@ -112,8 +113,8 @@ def test_a_disk_too_full_to_publish_fails_the_job_though_the_registry_answers_la
     blobs = open_store(settings)
     fail, calls = jobs.fail, 0
 
-    def make(_: Runner, __: Lease, folder: Path) -> Outcome:
-        return made(folder)
+    def make(_: Runner, __: Lease, folder: Path, ___: LeaseHeartbeat) -> Succeeded:
+        return Succeeded(made(folder))
 
     def full(*_: object) -> None:
         raise NoSpace("the disk that holds the artifacts is full")
@@ -145,15 +146,15 @@ def test_a_disk_too_full_to_publish_fails_the_job_though_the_registry_answers_la
 def test_a_job_whose_artifact_can_have_no_name_fails_with_the_reason(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    def make(_: Runner, __: Lease, folder: Path) -> Outcome:
-        return made(folder)
+    def make(_: Runner, __: Lease, folder: Path, ___: LeaseHeartbeat) -> Succeeded:
+        return Succeeded(made(folder))
 
     def refused(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     job_id = submitted(settings, database)
     monkeypatch.setattr(Runner, "_follow", make)
-    monkeypatch.setattr(runner, "_second_name", refused)
+    monkeypatch.setattr(publication, "_second_name", refused)
     Runner(settings, database, open_store(settings)).run(job_id)
     with database.reading() as session:
         job = jobs.find(session, job_id)
@@ -167,11 +168,11 @@ def test_a_second_job_on_the_same_model_and_samples_is_given_what_the_first_foun
 ) -> None:
     given: list[bytes | None] = []
 
-    def follow(_: Runner, __: Lease, folder: Path) -> Outcome:
+    def follow(_: Runner, __: Lease, folder: Path, ___: LeaseHeartbeat) -> Succeeded:
         spec = JobSpec.read(folder)
         given.append((folder / spec.statistics).read_bytes() if spec.statistics is not None else None)
         (folder / "found.npz").write_bytes(b"found")
-        return made(folder, "found.npz" if spec.method == "int8" else None)
+        return Succeeded(made(folder, "found.npz" if spec.method == "int8" else None))
 
     monkeypatch.setattr(Runner, "_follow", follow)
     dataset = with_dataset(settings, database)
@@ -185,12 +186,12 @@ def test_a_second_job_on_the_same_model_and_samples_is_given_what_the_first_foun
 def test_a_job_succeeds_though_what_calibration_found_cannot_be_kept(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    def follow(_: Runner, __: Lease, folder: Path) -> Outcome:
+    def follow(_: Runner, __: Lease, folder: Path, ___: LeaseHeartbeat) -> Succeeded:
         if trouble == "refused":
             (folder / "found.npz").write_bytes(b"found")
             with database.writing() as session:
                 session.connection().exec_driver_sql("DROP TABLE calibrations")
-        return made(folder, "found.npz")
+        return Succeeded(made(folder, "found.npz"))
 
     monkeypatch.setattr(Runner, "_follow", follow)
     job_id = submitted(settings, database, "int8", dataset=with_dataset(settings, database))
@@ -206,9 +207,9 @@ def test_a_job_that_makes_a_point_is_told_what_stays_in_fp32(
     found = [PointFigures(kept=kept, size_bytes=1, chosen=False, **figures) for kept in ([], ["conv", "gemm"])]
     given: list[list[str] | None] = []
 
-    def follow(_: Runner, __: Lease, folder: Path) -> Outcome:
+    def follow(_: Runner, __: Lease, folder: Path, ___: LeaseHeartbeat) -> Succeeded:
         given.append(JobSpec.read(folder).point)
-        return made(folder).model_copy(update={"points": found if given == [None] else []})
+        return Succeeded(made(folder).model_copy(update={"points": found if given == [None] else []}))
 
     monkeypatch.setattr(Runner, "_follow", follow)
     dataset = with_dataset(settings, database)
@@ -235,8 +236,8 @@ def test_a_worker_is_heard_of_while_it_reads_what_its_job_made(
                 heard.update(jobs.heartbeats(session))
         return sha256_of(path)
 
-    monkeypatch.setattr(Runner, "_follow", lambda _, __, folder: made(folder))
-    monkeypatch.setattr(runner, "sha256_of", slow)
+    monkeypatch.setattr(Runner, "_follow", lambda _, __, folder, ___: Succeeded(made(folder)))
+    monkeypatch.setattr(publication, "sha256_of", slow)
     job_id = submitted(settings, database)
     Runner(settings, database, open_store(settings)).run(job_id)
     with database.reading() as session:
