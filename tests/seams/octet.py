@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from app import cli
-from app.blobs import LocalBlobStore
+from app.blobs import open_store
 from app.cli import client as commands
 from app.cli import reports
 from app.cli.connection import Connection
@@ -42,7 +42,7 @@ class Octet:
             with database.reading() as session:
                 queued = [job.id for job in jobs.listed(session) if job.state == "queued"]
             for job_id in queued:
-                Runner(self._settings, database, LocalBlobStore(self._settings.blob_folder)).run(job_id)
+                Runner(self._settings, database, open_store(self._settings)).run(job_id)
         finally:
             database.close()
 
