@@ -25,7 +25,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from app.engines import ENGINES
 from app.engines.cpu import this_cpu
-from worker.methods import METHODS, CalibrationSamples, Task
+from worker import methods
+from worker.methods import CalibrationSamples, Task
 from worker.samples import Feeder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +77,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(shutil.copy(given.model, folder))
             samples = CalibrationSamples(arrays, indices)
-            METHODS["int8"](Task(source, Path(folder), {}, this_cpu(), samples, lambda stage, share: None))
+            methods.find("int8")(Task(source, Path(folder), {}, this_cpu(), samples, lambda stage, share: None))
 
     def theirs(**options: Any) -> Callable[[], None]:
         def action() -> None:

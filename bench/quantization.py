@@ -37,11 +37,11 @@ from app.intake.artifacts import Limits
 from app.intake.dataset import check_dataset
 from app.intake.dataset_file import Samples, open_dataset
 from methods import Pair, default_pairs, shown, spearman
-from worker import onnx_files
+from worker import methods, onnx_files
 from worker.evaluation.heldout import Comparison, compare
 from worker.evaluation.latency import speedup_interval
 from worker.evaluation.split import Split, split
-from worker.methods import METHODS, CalibrationSamples, Task
+from worker.methods import CalibrationSamples, Task
 from worker.samples import Feeder, Feeds
 
 CALIBRATION_SAMPLES = 256
@@ -76,7 +76,7 @@ def ours(method: str) -> Callable[[Path, Path, Samples, Split], Path]:
     def make(source: Path, folder: Path, samples: Samples, parts: Split) -> Path:
         own = Path(shutil.copy(source, folder / "original.onnx"))
         calibration = CalibrationSamples(samples.arrays, parts.calibration)
-        return METHODS[method](Task(own, folder, {}, this_cpu(), calibration, lambda stage, share: None)).artifact
+        return methods.find(method)(Task(own, folder, {}, this_cpu(), calibration, lambda stage, share: None)).artifact
 
     return make
 

@@ -7,8 +7,9 @@ from app.contracts.job_spec import JobSpec
 from app.contracts.methods import EVALUATE
 from app.contracts.outcome import Outcome
 from app.engines.cpu import this_cpu
+from worker import methods
 from worker.job_inputs import JobInputs
-from worker.methods import METHODS, CalibrationSamples, Progress, Task
+from worker.methods import CalibrationSamples, Progress, Task
 from worker.original_evaluation import evaluate_original
 from worker.outcome import outcome_of_original, outcome_of_variant
 from worker.variant_evaluation import evaluate_variant
@@ -30,7 +31,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress, save: Callable[[Path], 
     inputs = JobInputs.open(spec, folder)
     if spec.method == EVALUATE.name:
         return outcome_of_original(inputs, evaluate_original(inputs, progress))
-    made = METHODS[spec.method](_task(inputs, progress, save))
+    made = methods.find(spec.method)(_task(inputs, progress, save))
     return outcome_of_variant(inputs, made, evaluate_variant(inputs, made, progress))
 
 

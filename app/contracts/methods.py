@@ -1,6 +1,6 @@
 """The methods that a job can use: one row each, with its options, as the API, the form and the CLI show them.
 
-The worker's table of the same names (`worker.methods`) has the function that does each.
+The file of the same name in `worker.methods` does it.
 """
 
 import importlib.util

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from app.engines.cpu import Cpu, this_cpu
-from worker.methods import METHODS, CalibrationSamples, Made, Progress, Task
+from worker import methods
+from worker.methods import CalibrationSamples, Made, Progress, Task
 
 Shape = Sequence[int | str | None]
 
@@ -147,4 +148,4 @@ def make(
     if arrays is not None:
         every = np.arange(len(next(iter(arrays.values()))))
         samples = CalibrationSamples(arrays, every[:calibrate], development=every, labels=labels)
-    return METHODS[method](Task(source, source.parent, options, cpu, samples, progress, point=point))
+    return methods.find(method)(Task(source, source.parent, options, cpu, samples, progress, point=point))

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 #: Pixels of the longer side, at most.
 LARGEST_SIDE = 64
@@ -77,6 +76,9 @@ def find_images(arrays: Mapping[str, NDArray[Any]], inputs: Sequence[str]) -> Im
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:
+    # Imported here: most jobs show no image.
+    from PIL import Image
+
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BILINEAR)
     if image.mode == "RGB":

@@ -13,7 +13,7 @@ from worker.graph.writers import write_dynamic
 from worker.methods.method import ARTIFACT, Made, Task
 
 
-def make_dynamic(task: Task) -> Made:
+def make(task: Task) -> Made:
     """Raises `NotQuantizable` for a model without a MatMul or Gemm of constant weight."""
     options = DynamicOptions.model_validate(task.options)
     original = onnx_files.load(task.source, weights=False)

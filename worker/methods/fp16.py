@@ -10,7 +10,7 @@ from worker.graph import half, interface, opset
 from worker.methods.method import ARTIFACT, Made, Task
 
 
-def make_fp16(task: Task) -> Made:
+def make(task: Task) -> Made:
     """Works on the upload's own graph. Raises `NotQuantizable` when no weight can be stored in half the bytes."""
     task.progress("prepare", 0.0)
     model = onnx_files.load(task.source, weights=False)

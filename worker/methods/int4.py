@@ -28,7 +28,7 @@ _JUDGING_SAMPLES = 64
 Rounding = Callable[[str, Floats], Blocks]
 
 
-def make_int4(task: Task) -> Made:
+def make(task: Task) -> Made:
     """Raises `NotQuantizable` for a model without a MatMul or Gemm of constant weight."""
     options = Int4Options.model_validate(task.options)
     if options.algorithm == "gptq" and task.calibration is None:

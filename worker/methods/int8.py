@@ -37,7 +37,7 @@ _DAMAGE_SAMPLES = 16
 _FIRST_RANGE: RangeMethod = "minmax"
 
 
-def make_int8(task: Task) -> Made:
+def make(task: Task) -> Made:
     """QDQ form. Raises `NotQuantizable` for a model without a node that could be integer."""
     return best_int8(task, Int8Options.model_validate(task.options)).made()
 

@@ -41,7 +41,7 @@ _SENSITIVITY_SHARE = 0.5
 _TRIAL_SHARE = 0.03
 
 
-def make_mixed(task: Task) -> Made:
+def make(task: Task) -> Made:
     """Raises `NotQuantizable` for a model without a node that could be integer, `Invalid` for unknown names."""
     options = MixedOptions.model_validate(task.options)
     base = best_int8(task, options, may_exclude=False)

@@ -50,7 +50,7 @@ CONSISTENT = 0.995
 _FEW_DISAGREE = 2
 
 
-def make_qat(task: Task) -> Made:
+def make(task: Task) -> Made:
     """Raises `NotQuantizable` for a model that cannot be integer or trained, `JobFailed` without torch."""
     try:
         import worker.training.session  # noqa: F401 - heavy, and an extra

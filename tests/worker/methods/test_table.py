@@ -1,8 +1,14 @@
-"""The two tables of methods name the same ones."""
+"""Each row of the table of methods has its file, and each file its row."""
 
-from app.contracts import methods as offered
-from worker.methods import METHODS
+import inspect
+import pkgutil
+
+from app.contracts.methods import METHODS
+from worker import methods
 
 
-def test_what_is_offered_can_be_done_and_the_other_way_round() -> None:
-    assert METHODS.keys() == offered.METHODS.keys()
+def test_each_method_has_a_file_and_each_file_a_method() -> None:
+    files = {module.name for module in pkgutil.iter_modules(methods.__path__)} - {"method"}
+    assert files == METHODS.keys()
+    for name in METHODS:
+        assert list(inspect.signature(methods.find(name)).parameters) == ["task"]
