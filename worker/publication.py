@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 from app.blobs import BlobStore
-from app.blobs.digest import sha256_of
 from app.contracts.job_spec import JobSpec
 from app.contracts.outcome import Outcome
+from app.digest import sha256_of
 from app.errors import LeaseLost, NoSpace, is_full
 from app.intake.deposit import deposit
 from app.registry import Database, Session, calibrations, jobs

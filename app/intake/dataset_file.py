@@ -21,7 +21,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from app.blobs.digest import sha256_of
+from app.digest import sha256_of
 from app.engines.engine import NUMPY_TYPES, Array
 from app.errors import InvalidDataset, TooLarge
 from app.intake.artifacts import ArraySpec, CheckedDataset, Limits

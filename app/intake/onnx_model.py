@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import ModelProto, TensorProto
 
-from app.blobs.digest import sha256_of
+from app.digest import sha256_of
 from app.errors import InvalidModel
 from app.intake import onnx_graph
 from app.intake.archive import TAR_ENDINGS, unpack

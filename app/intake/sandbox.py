@@ -18,8 +18,8 @@ from typing import IO, Any
 from pydantic import BaseModel, ConfigDict
 
 from app import errors
-from app.blobs.digest import sha256_of
 from app.confinement import Grant, start
+from app.digest import sha256_of
 from app.engines.cpu import usable_cores
 from app.errors import InvalidDataset, InvalidModel, OctetError
 from app.intake.archive import MAX_RATIO, Refusal

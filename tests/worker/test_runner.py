@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from app.blobs import open_store
-from app.blobs.digest import sha256_of
 from app.contracts.figures import PointFigures
 from app.contracts.job_spec import JobSpec
+from app.digest import sha256_of
 from app.errors import JobFailed, NoSpace
 from app.registry import Database, OperationalError, Session, jobs, models, points
 from app.registry.jobs import Heartbeat, Lease

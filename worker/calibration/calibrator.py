@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from app.blobs.digest import sha256_of
+from app.digest import sha256_of
 from worker.calibration import statistics
 from worker.calibration.collect import collect
 from worker.calibration.statistics import Pass, Statistics

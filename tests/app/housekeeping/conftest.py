@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.blobs import open_store
-from app.blobs.digest import sha256_of
+from app.digest import sha256_of
 from app.intake.deposit import deposit
 from app.registry import Database, models
 from app.settings import Settings

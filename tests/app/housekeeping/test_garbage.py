@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from sqlalchemy import update
 
-from app.blobs.digest import sha256_of
 from app.contracts import methods
+from app.digest import sha256_of
 from app.housekeeping.garbage import Garbage, collect
 from app.intake.deposit import deposit
 from app.registry import Database, jobs, models

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from PIL import Image
 
-from app.blobs.digest import sha256_of
+from app.digest import sha256_of
 from tests import graphs
 from tests.e2e.faults.children import child_of, run_for
 from tests.e2e.faults.conftest import running_stack

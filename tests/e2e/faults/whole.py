@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from sqlalchemy import select, text
 
 from app.blobs import open_store
-from app.blobs.digest import sha256_of
+from app.digest import sha256_of
 from app.registry import Database, Session
 from app.registry.jobs import FINAL
 from app.registry.references import referenced
