@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from app.api.parameters import DatasetName, DeletedDataset
 from app.api.services import Provided
 from app.api.uploads import received
+from app.intake import dataset_formats
 from app.intake.artifacts import CheckedDataset, Limits
 from app.intake.deposit import deposit, discard
 from app.intake.sandbox import inspect_dataset
@@ -73,8 +74,10 @@ def create(
     file: Annotated[
         UploadFile,
         File(
-            description="`.npz`/`.npy` (arrays named after the model's inputs, labels under `label`), `.zip` of"
-            " images (folders are class names), `.csv`, `.jsonl` or `.parquet`."
+            description=" · ".join(
+                f"{', '.join(f'`{ending}`' for ending in endings)}: {content}"
+                for endings, content in dataset_formats.described()
+            )
         ),
     ],
     name: Annotated[str, Form(description="The dataset's name.", examples=["my-samples"])],

@@ -16,9 +16,11 @@ from app.cli import tables
 from app.cli.connection import Connection, Refused, connect
 from app.cli.marks import marks
 from app.cli.progress import bytes_bar, follow
+from app.intake.dataset_formats import endings
 
 Url = Annotated[str, typer.Option(envvar="OCTET_URL", help="Where the service is.")]
 LOCAL = "http://127.0.0.1:8000"
+_UPLOADS = f"A model (.onnx, or a .zip or .tar of one) or a dataset ({', '.join(endings())})."
 
 console = Console()
 
@@ -32,7 +34,7 @@ class Kind(StrEnum):
 
 
 def upload(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A model or a dataset.")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=_UPLOADS)],
     name: Annotated[str | None, typer.Option(help="Its name.  [default: the file's]")] = None,
     kind: Annotated[Kind, typer.Option(help="`auto` goes by the file's ending and content.")] = Kind.auto,
     dataset: Annotated[str, typer.Option(help="Dataset for the jobs of --quantize.")] = "",
@@ -41,7 +43,7 @@ def upload(
     preprocess: Annotated[str, typer.Option(help="JSON: how images or columns become arrays.")] = "",
     url: Url = LOCAL,
 ) -> None:
-    """Upload a model (.onnx, or an archive of one) or a dataset (.npz, .npy, images in .zip, .csv, …)."""
+    """Upload a model or a dataset."""
     name = name or _name_of(file)
     is_model = kind is Kind.model or (kind is Kind.auto and _holds_model(file))
     with connect(url) as connection:

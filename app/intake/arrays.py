@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
 from tokenize import TokenError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -23,7 +23,9 @@ from app.errors import InvalidDataset
 from app.intake.archive import Source, ZipUpload, open_zip
 from app.intake.artifacts import ArraySpec, CheckedDataset, Limits
 from app.intake.dataset_file import CLASS_NAMES_MEMBER, LABEL, DatasetWriter
-from app.intake.preprocess import ArrayPreprocess, parsed
+
+if TYPE_CHECKING:
+    from app.intake.preprocess import ArrayPreprocess
 
 CHUNK_BYTES = 8 * 1024**2
 _HEADER_BYTES = 16 * 1024
@@ -55,19 +57,16 @@ class _Stored:
         return ArraySpec(self.name, "INT64" if self.is_label else OIP_NAMES[_native(self.dtype)], self.shape)
 
 
-def read_npz(source: Path, target: Path, limits: Limits, preprocess: str | None) -> CheckedDataset:
+def read_npz(source: Path, target: Path, limits: Limits, _: None) -> CheckedDataset:
     """Check an `.npz` and write it to `target` in canonical form. Raises `InvalidDataset` or `TooLarge`."""
-    if preprocess:
-        raise InvalidDataset("preprocess is not for .npz files, whose arrays have their names", field="preprocess")
     with open_zip(source, limits, InvalidDataset, plain_names=False) as upload:
         arrays = [_stored(*each) for each in _members(upload)]
         return _written(arrays, target, limits, _class_names(upload))
 
 
-def read_npy(source: Path, target: Path, limits: Limits, preprocess: str | None) -> CheckedDataset:
-    """Check a `.npy`, whose one array is called as `preprocess` says, and write it to `target`; see `read_npz`."""
-    name = parsed(ArrayPreprocess, preprocess).input
-    return _written([_stored(name, source.stat().st_size, lambda: source.open("rb"))], target, limits, None)
+def read_npy(source: Path, target: Path, limits: Limits, options: "ArrayPreprocess") -> CheckedDataset:
+    """Check a `.npy`, whose one array gets the name in `options`, and write it to `target`; see `read_npz`."""
+    return _written([_stored(options.input, source.stat().st_size, lambda: source.open("rb"))], target, limits, None)
 
 
 def _members(upload: ZipUpload) -> Iterator[tuple[str, int, Opener]]:

@@ -69,9 +69,10 @@ def _inspect(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         # What is valid ONNX may still be beyond the engine, or break it: better here than at the first inference.
         warm_up(ENGINES[DEFAULT_ENGINE].load(checked.path, intra_op_threads=1))
         return checked.as_json()
-    from app.intake.dataset import check_dataset
+    from app.intake.dataset import read_dataset
+    from app.intake.dataset_formats import Format
 
-    return check_dataset(source, filename, folder, limits, request["preprocess"]).as_json()
+    return read_dataset(Format(**request["format"]), source, folder, limits, request["preprocess"]).as_json()
 
 
 def _refused(error: OctetError, request: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""From an upload to a checked dataset: which reader takes which kind of file."""
+"""From an upload to a checked dataset."""
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from app.errors import InvalidDataset
 from app.intake.artifacts import CheckedDataset, Limits
-
-ENDINGS = (".npz", ".npy", ".zip", ".csv", ".jsonl", ".parquet")
+from app.intake.dataset_formats import Format, find
 
 
 def check_dataset(
@@ -13,25 +14,35 @@ def check_dataset(
 ) -> CheckedDataset:
     """Check the upload at `source`, which the client called `filename`, and write its canonical form to `folder`.
 
-    Raises `InvalidDataset`, with the field `preprocess` where that is at fault, or `TooLarge`. Each reader is
-    imported when its kind of file comes, for the sake of a quick start.
+    Raises `InvalidDataset`, with the field `preprocess` where that is at fault, or `TooLarge`.
     """
-    ending = next((ending for ending in ENDINGS if filename.lower().endswith(ending)), None)
-    if ending is None:
-        raise InvalidDataset(f"{filename[-80:]!r} has an unknown ending; accepted are {', '.join(ENDINGS)}")
-    if source.stat().st_size == 0:
-        raise InvalidDataset(f"the file is empty; upload a dataset as one of {', '.join(ENDINGS)}")
-    target = folder / "dataset.npz"
-    if ending in (".npz", ".npy"):
-        from app.intake.arrays import read_npy, read_npz
+    return read_dataset(find(source, filename), source, folder, limits, preprocess)
 
-        if ending == ".npz":
-            return read_npz(source, target, limits, preprocess)
-        return read_npy(source, target, limits, preprocess)
-    if ending == ".zip":
-        from app.intake.images import read_images
 
-        return read_images(source, target, limits, preprocess)
-    from app.intake.tables import read_table
+def read_dataset(
+    kind: Format, source: Path, folder: Path, limits: Limits, preprocess: str | None = None
+) -> CheckedDataset:
+    """As `check_dataset`, for a file whose format is known to be `kind`."""
+    checked: CheckedDataset = _imported(kind.reader)(source, folder / "dataset.npz", limits, _options(kind, preprocess))
+    return checked
 
-    return read_table(source, ending, target, limits, preprocess)
+
+def _options(kind: Format, preprocess: str | None) -> Any:
+    """What `preprocess` says, in the format's own model of it."""
+    if kind.options is not None:
+        # Imported only where there are options, for the sake of a quick start.
+        from app.intake.preprocess import parsed
+
+        return parsed(_imported(kind.options), preprocess)
+    if preprocess:
+        raise InvalidDataset(
+            f"preprocess is not for {' or '.join(kind.endings)} files, whose arrays have their names",
+            field="preprocess",
+        )
+    return None
+
+
+def _imported(place: str) -> Any:
+    """Import what a row of the table names as "module:attribute"."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

@@ -15,7 +15,7 @@ from app.errors import InvalidDataset
 from app.intake.archive import ZipUpload, open_zip
 from app.intake.artifacts import ArraySpec, CheckedDataset, Limits
 from app.intake.dataset_file import LABEL, DatasetWriter
-from app.intake.preprocess import ImagePreprocess, parsed
+from app.intake.preprocess import ImagePreprocess
 
 MAX_IMAGES = 200_000
 MAX_IMAGE_BYTES = 128 * 1024**2
@@ -49,14 +49,13 @@ class _Listing:
     folders: tuple[str, ...] | None
 
 
-def read_images(source: Path, target: Path, limits: Limits, preprocess: str | None) -> CheckedDataset:
+def read_images(source: Path, target: Path, limits: Limits, wanted: ImagePreprocess) -> CheckedDataset:
     """Check a `.zip` of images, turn them into one array, and write that to `target` in canonical form.
 
     Samples are in the order of the file names. Images in folders are labelled, each with the index of its folder
     among the sorted folder names. A folder that holds all of the others is passed over, and a single folder with
     all images is no class. Pixels are taken as stored: no EXIF rotation. Raises `InvalidDataset` or `TooLarge`.
     """
-    wanted = parsed(ImagePreprocess, preprocess)
     if wanted.input == LABEL:
         raise InvalidDataset(f"the array of images cannot be called '{LABEL}'", field="preprocess")
     with open_zip(source, limits, InvalidDataset, max_members=MAX_IMAGES) as upload:

@@ -10,17 +10,19 @@ Name = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f
 Side = Annotated[int, Field(ge=1, le=16_384)]
 
 
-class _Preprocess(BaseModel):
+class Preprocess(BaseModel):
+    """Options of a format. An unknown one is rejected with the list of those that exist."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class ArrayPreprocess(_Preprocess):
+class ArrayPreprocess(Preprocess):
     """For `.npy`: what its one array is called."""
 
     input: Name = "input"
 
 
-class ImagePreprocess(_Preprocess):
+class ImagePreprocess(Preprocess):
     """For `.zip` of images: each becomes `(pixels · scale - mean) / std`, per channel.
 
     Without `size`, `[height, width]`, all images must be of one size. `resize` says how another size is met:
@@ -58,7 +60,7 @@ ArrayDtype = Literal[
 ]
 
 
-class TablePreprocess(_Preprocess):
+class TablePreprocess(Preprocess):
     """For `.csv`, `.jsonl`, `.parquet`: which columns make which array, and what dtype it gets.
 
     With `columns`, each array is its columns side by side, `(samples, columns)`, and other columns are left out.
@@ -69,7 +71,7 @@ class TablePreprocess(_Preprocess):
     dtype: dict[Name, ArrayDtype] = {}
 
 
-AnyPreprocess = TypeVar("AnyPreprocess", bound=_Preprocess)
+AnyPreprocess = TypeVar("AnyPreprocess", bound=Preprocess)
 
 
 def parsed(kind: type[AnyPreprocess], text: str | None) -> AnyPreprocess:

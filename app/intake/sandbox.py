@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +24,7 @@ from app.engines.cpu import usable_cores
 from app.errors import InvalidDataset, InvalidModel, OctetError
 from app.intake.archive import MAX_RATIO, Refusal
 from app.intake.artifacts import CheckedDataset, CheckedModel, Limits
+from app.intake.dataset_formats import find
 
 __all__ = ["CheckedDataset", "CheckedModel", "Limits", "inspect_dataset", "inspect_model"]
 
@@ -53,7 +54,7 @@ def inspect_model(source: Path, filename: str, folder: Path, limits: Limits) -> 
     also when checking it crashes or takes too long; `TooLarge`, and `NoSpace`.
     """
     child = _Child("model", InvalidModel, folder.absolute(), limits)
-    answer = child.ask(source, filename, None)
+    answer = child.ask(source, filename)
     with child.refused_if_nonsense():
         checked = CheckedModel.from_json(answer, folder.absolute())
         _check_digest(checked.path, checked.file_digest)
@@ -69,10 +70,11 @@ def inspect_dataset(
 
     `preprocess` is the JSON that came with it. Raises `InvalidDataset` with the field `file` or `preprocess`.
     """
+    kind = find(source, filename)
     if preprocess is not None and len(preprocess) > MAX_PREPROCESS_CHARACTERS:
         raise InvalidDataset(f"preprocess has over {MAX_PREPROCESS_CHARACTERS} characters", field="preprocess")
     child = _Child("dataset", InvalidDataset, folder.absolute(), limits)
-    answer = child.ask(source, filename, preprocess)
+    answer = child.ask(source, filename, format=asdict(kind), preprocess=preprocess)
     with child.refused_if_nonsense():
         checked = CheckedDataset.from_json(answer, folder.absolute())
         _check_digest(checked.path, checked.digest)
@@ -100,17 +102,20 @@ class _Child:
     folder: Path
     limits: Limits
 
-    def ask(self, source: Path, filename: str, preprocess: str | None) -> dict[str, Any]:
-        """What the child found; raises the error it answers with, or the refusal when it gives no good answer."""
+    def ask(self, source: Path, filename: str, **particulars: Any) -> dict[str, Any]:
+        """What the child found; raises the error it answers with, or the refusal when it gives no good answer.
+
+        `particulars` are what the child needs for this kind of upload, as JSON.
+        """
         with _within_reach(source, self.folder) as reachable:
             request = {
                 "kind": self.kind,
                 "source": str(reachable),
                 "filename": filename,
                 "folder": str(self.folder),
-                "preprocess": preprocess,
                 "seconds": self.limits.seconds,
                 "unpacked_bytes": self.limits.unpacked_bytes,
+                **particulars,
             }
             grant = Grant(
                 self.folder,

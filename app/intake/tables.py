@@ -5,7 +5,7 @@ has to fit in memory.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ from app.errors import InvalidDataset
 from app.intake.arrays import checked_labels
 from app.intake.artifacts import ArraySpec, CheckedDataset, Limits
 from app.intake.dataset_file import LABEL, DatasetWriter
-from app.intake.preprocess import TablePreprocess, parsed
+from app.intake.preprocess import TablePreprocess
 from app.intake.table_files import Batch, CsvFile, JsonLinesFile, ParquetFile, TableFile, check_shape
 
 MAX_CLASSES = 65_536
-_READERS: dict[str, Callable[[Path], TableFile]] = {".csv": CsvFile, ".jsonl": JsonLinesFile, ".parquet": ParquetFile}
 _NUMBERED = re.compile(r"^(.+)\.(0|[1-9][0-9]{0,5})$")
 _DTYPES = {"b": np.dtype(np.bool_), "i": np.dtype(np.int64), "f": np.dtype(np.float32)}
 
@@ -43,15 +42,28 @@ class _Column:
     shape: tuple[int, ...]
 
 
-def read_table(source: Path, ending: str, target: Path, limits: Limits, preprocess: str | None) -> CheckedDataset:
-    """Check a `.csv`, `.jsonl` or `.parquet` and write its arrays to `target` in canonical form.
+def read_csv(source: Path, target: Path, limits: Limits, wanted: TablePreprocess) -> CheckedDataset:
+    """Check a `.csv` and write its arrays to `target` in canonical form; see `read_table`."""
+    return read_table(CsvFile(source), target, limits, wanted)
 
-    Without `columns` in `preprocess`, a column is an array of its name, `(samples,)` or with the shape of its
+
+def read_json_lines(source: Path, target: Path, limits: Limits, wanted: TablePreprocess) -> CheckedDataset:
+    """Check a `.jsonl` and write its arrays to `target` in canonical form; see `read_table`."""
+    return read_table(JsonLinesFile(source), target, limits, wanted)
+
+
+def read_parquet(source: Path, target: Path, limits: Limits, wanted: TablePreprocess) -> CheckedDataset:
+    """Check a `.parquet` and write its arrays to `target` in canonical form; see `read_table`."""
+    return read_table(ParquetFile(source), target, limits, wanted)
+
+
+def read_table(table: TableFile, target: Path, limits: Limits, wanted: TablePreprocess) -> CheckedDataset:
+    """Check a table and write its arrays to `target` in canonical form.
+
+    Without `columns` in `wanted`, a column is an array of its name, `(samples,)` or with the shape of its
     lists, and columns `x.0`, `x.1`, … are one array `x`, `(samples, k)`. Integers become int64, floats float32,
     bools stay, unless `dtype` says otherwise. Raises `InvalidDataset` or `TooLarge`.
     """
-    wanted = parsed(TablePreprocess, preprocess)
-    table: TableFile = _READERS[ending](source)
     label = _label_column(table.names, wanted)
     planned = _plan(table.names, label, wanted)
     columns = sorted({column for array in planned for column in array.columns} | ({label} if label else set()))

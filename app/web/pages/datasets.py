@@ -3,6 +3,7 @@
 from fastapi import Request
 from fastapi.responses import Response
 
+from app.intake import dataset_formats
 from app.registry import datasets
 from app.web.answers import page, page_routes, provided
 
@@ -13,4 +14,10 @@ routes = page_routes()
 def index(request: Request) -> Response:
     with provided(request).database.reading() as session:
         listed = datasets.listed(session)
-    return page("pages/datasets.html", place="Datasets", datasets=listed)
+    return page(
+        "pages/datasets.html",
+        place="Datasets",
+        datasets=listed,
+        accept=",".join(dataset_formats.endings()),
+        formats="; ".join(f"{', '.join(endings)}: {content}" for endings, content in dataset_formats.described()),
+    )

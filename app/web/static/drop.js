@@ -33,14 +33,14 @@ function chosen(place, field) {
   place.classList.toggle("full", Boolean(file));
   place.querySelector("[data-chosen]").textContent = file ? `${file.name} · ${size(file.size)}` : "";
   const name = place.dataset.names && document.getElementById(place.dataset.names);
-  if (name && file && !name.value) name.value = nameOf(file.name);
+  if (name && file && !name.value) name.value = nameOf(file.name, field.accept.split(","));
 }
 
-// What the file's name is as a name in the registry.
-function nameOf(file) {
-  return file
-    .toLowerCase()
-    .replace(/(\.(onnx|zip|tar|tgz|gz|npz|npy|csv|jsonl|parquet))+$/, "")
+// What the file's name is as a name in the registry, without the endings that the field accepts.
+function nameOf(file, endings) {
+  let name = file.toLowerCase();
+  for (let ending; (ending = endings.find((each) => name.endsWith(each))); ) name = name.slice(0, -ending.length);
+  return name
     .replace(/[^a-z0-9._-]+/g, "-")
     .replace(/^[^a-z0-9]+/, "")
     .slice(0, 63);

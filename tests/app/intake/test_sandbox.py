@@ -146,9 +146,12 @@ def test_a_child_that_dies_or_talks_nonsense_is_a_refusal(
     room: Room, monkeypatch: pytest.MonkeyPatch, program: str, words: str
 ) -> None:
     misbehaving(monkeypatch, program)
-    for inspect, refusal in ((inspect_model, InvalidModel), (inspect_dataset, InvalidDataset)):
+    for inspect, filename, refusal in (
+        (inspect_model, "m.onnx", InvalidModel),
+        (inspect_dataset, "d.npz", InvalidDataset),
+    ):
         with pytest.raises(refusal, match=words) as refused:
-            inspect(room.upload(b"x"), "m.onnx", room.folder, room.limits)
+            inspect(room.upload(b"x"), filename, room.folder, room.limits)
         assert "Traceback" not in refused.value.detail
         assert str(room.path) not in refused.value.detail
 

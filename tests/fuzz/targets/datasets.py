@@ -9,8 +9,9 @@ from app.errors import OctetError
 # Readers are imported when their kind of file comes: too late to be traced.
 from app.intake import arrays, images, tables  # noqa: F401
 from app.intake.artifacts import Limits
-from app.intake.dataset import ENDINGS, check_dataset
+from app.intake.dataset import check_dataset
 from app.intake.dataset_file import open_dataset
+from app.intake.dataset_formats import endings
 from tests.fuzz.targets import Mutate, check_refusal
 from tests.fuzz.zips import changed_zip
 
@@ -45,7 +46,7 @@ def check(data: bytes) -> None:
 def mutated(data: bytes, random: Random, mutate: Mutate) -> bytes:
     line, _, content = data.partition(b"\n")
     if random.random() < 0.1:
-        return f"{random.choice(ENDINGS)} {random.choice(_PREPROCESSES)}".encode() + b"\n" + content
+        return f"{random.choice(endings())} {random.choice(_PREPROCESSES)}".encode() + b"\n" + content
     if random.random() < 0.1:
         return mutate(line) + b"\n" + content
     if not content.startswith(b"PK"):
