@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests import graphs
 from tests.e2e.browsing import Window, artifacts, launched
 from tests.e2e.service import Service
+from tests.e2e.shared import Shared, Stack, running_service, running_stack
 from tests.servers import free_port
 
 #: How long a body may take to come, where a test waits for that.
@@ -33,25 +35,40 @@ def dataset_bytes() -> bytes:
     return npz(**graphs.labelled_samples(samples=400, shape=(3, 8, 8), name="image"))
 
 
-@pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[Service]:
-    """`octet serve` on its embedded defaults."""
-    service = Service(tmp_path / "home")
-    service.start()
-    yield service
-    service.stop()
+@pytest.fixture(scope="session")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared[Service]]:
+    shared = Shared(lambda: running_service(tmp_path_factory.mktemp("embedded")), Service.clear)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="session")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared[Stack]]:
+    def run() -> AbstractContextManager[Stack]:
+        return running_stack(tmp_path_factory.mktemp("production"), tmp_path_factory.mktemp("redis"))
+
+    shared = Shared(run, lambda stack: stack.service.clear())
+    yield shared
+    shared.close()
 
 
 @pytest.fixture
-def production(tmp_path: Path, postgresql_url: str, redis_url: str) -> Iterator[Service]:
-    """`octet gateway` and `octet worker` on PostgreSQL and Redis, by environment variables alone."""
-    service = Service(
-        tmp_path / "home", {"OCTET_DATABASE_URL": postgresql_url, "OCTET_BROKER_URL": redis_url}, apart=True
-    )
-    service.migrate()
-    service.start()
-    yield service
-    service.stop()
+def embedded(shared_service: Shared[Service]) -> Iterator[Service]:
+    """`octet serve` on its embedded defaults: shared, and empty."""
+    with shared_service.lend() as service:
+        yield service
+
+
+@pytest.fixture
+def stack(shared_stack: Shared[Stack]) -> Iterator[Stack]:
+    """`octet gateway` and `octet worker` on PostgreSQL and Redis, by environment variables alone: shared, and empty."""
+    with shared_stack.lend() as stack:
+        yield stack
+
+
+@pytest.fixture
+def production(stack: Stack) -> Service:
+    return stack.service
 
 
 @pytest.fixture(params=["embedded", "production"])
@@ -61,7 +78,7 @@ def service(request: pytest.FixtureRequest) -> Service:
     return running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory, model_bytes: bytes, dataset_bytes: bytes) -> Iterator[Service]:
     """`model` with a variant `int8`, `linear` with names of its classes, and `types` with an input of each type.
 

@@ -117,6 +117,23 @@ class Service:
             process.kill_all()
         self.http.close()
 
+    def clear(self) -> None:
+        """Cancel, stop and delete all that tests made; nothing of it stays on the disk."""
+        jobs = "/api/v1/jobs"
+        for state in ("queued", "running"):
+            for job in self.http.get(jobs, params={"state": state, "limit": 1000}).json():
+                self.http.delete(f"{jobs}/{job['id']}")
+                self.finished(job["id"])
+        for model in self.http.get("/api/v1/models").json():
+            experiments = f"/api/v1/models/{model['name']}/experiments"
+            for experiment in self.http.get(experiments).json():
+                if experiment["state"] in {"running", "paused"}:
+                    self.http.post(f"{experiments}/{experiment['id']}/stop").raise_for_status()
+            self.http.delete(f"/api/v1/models/{model['name']}").raise_for_status()
+        for dataset in self.http.get("/api/v1/datasets").json():
+            self.http.delete(f"/api/v1/datasets/{dataset['name']}").raise_for_status()
+        eventually(lambda: self.leftovers() + self.blobs() == [], what="an empty home")
+
     # What a client does.
 
     def upload_dataset(self, content: bytes, *, name: str = "samples", filename: str = "samples.npz") -> dict[str, Any]:
@@ -153,6 +170,9 @@ class Service:
 
     def variants(self, model: str = "model") -> dict[str, dict[str, Any]]:
         return {row["variant"]: row for row in self.http.get(f"/api/v1/models/{model}/variants").json()}
+
+    def blobs(self) -> list[Path]:
+        return [path for path in (self.home / "blobs").rglob("*") if path.is_file()]
 
     def leftovers(self) -> list[Path]:
         """What lies in the scratch folder: nothing, when nothing is running."""

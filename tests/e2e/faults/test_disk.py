@@ -22,9 +22,9 @@ from PIL import Image
 from app.digest import sha256_of
 from tests import graphs
 from tests.e2e.faults.children import child_of, run_for
-from tests.e2e.faults.conftest import running_stack
 from tests.e2e.faults.whole import assert_whole
 from tests.e2e.service import Service, eventually
+from tests.e2e.shared import running_stack
 from tests.servers import missing
 
 MIB = 1 << 20

@@ -9,9 +9,9 @@ import pytest
 
 from tests import graphs
 from tests.e2e.faults.client import Client
-from tests.e2e.faults.conftest import Stack
 from tests.e2e.faults.whole import assert_whole
 from tests.e2e.service import eventually
+from tests.e2e.shared import Stack
 
 X = [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16}]
 TIMES = 4

@@ -12,9 +12,9 @@ from celery import Celery
 from app.housekeeping.doctor import examine
 from app.queue import RUN_JOB
 from tests import graphs
-from tests.e2e.faults.conftest import Stack, running_stack
 from tests.e2e.faults.whole import assert_whole, settings_of
 from tests.e2e.service import Process, Service, eventually
+from tests.e2e.shared import Stack, running_stack
 
 WORKERS, SLOTS = 3, 2
 JOBS, MESSAGES = 30, 4

@@ -18,9 +18,9 @@ import pytest
 from tests import graphs
 from tests.e2e.conftest import npz
 from tests.e2e.faults.children import child_of, run_for
-from tests.e2e.faults.conftest import Stack, running_stack
 from tests.e2e.faults.whole import assert_whole
 from tests.e2e.service import Service, eventually
+from tests.e2e.shared import Stack, running_stack
 from tests.servers import missing
 
 STAGES = ("starting", "prepare", "calibrate", "quantize", "gate", "evaluate")
