@@ -170,6 +170,7 @@ class Settings(BaseSettings):
             "accept_content": ["json"],
             "task_ignore_result": True,
             "task_default_queue": "octet",
+            "worker_concurrency": self.worker_concurrency,
             "worker_prefetch_multiplier": 1,
             "worker_enable_remote_control": False,
             "worker_send_task_events": False,

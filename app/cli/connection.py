@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import httpx
+from typing import IO, TYPE_CHECKING, Any
 
 from app.errors import OctetError, Unavailable
+
+if TYPE_CHECKING:
+    import httpx
 
 _CHUNK_BYTES = 1 << 20
 
@@ -31,7 +32,7 @@ class Refused(OctetError):
 class Connection:
     """A server, and the calls that the commands make of it."""
 
-    http: httpx.Client
+    http: "httpx.Client"
 
     def json(self, method: str, path: str, **options: Any) -> Any:
         """The JSON answer; raises `Refused` with the server's own words."""
@@ -41,7 +42,7 @@ class Connection:
         except ValueError as error:
             raise Refused(f"what answers at {self.http.base_url} is not Octet: {path} is not JSON") from error
 
-    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def call(self, method: str, path: str, **options: Any) -> "httpx.Response":
         with _reachable(self.http):
             answer = self.http.request(method, path, **options)
         _raise_for_error(answer)
@@ -79,6 +80,8 @@ class Connection:
         """A job's changes until it ends; a broken stream is taken up where it broke."""
         import json
 
+        import httpx
+
         last_id: str | None = None
         next_id: str | None = None
         attempts = 0
@@ -112,6 +115,8 @@ class Connection:
 @contextmanager
 def connect(url: str) -> Iterator[Connection]:
     """A session with the server at `url`, which is shown the key of `API_KEY`."""
+    import httpx
+
     key = API_KEY.get()
     # Not as Authorization, which httpx takes from ~/.netrc and URLs, too.
     headers = {"X-API-Key": key} if key is not None else {}
@@ -140,7 +145,9 @@ class _Counted:
 
 
 @contextmanager
-def _reachable(http: httpx.Client) -> Iterator[None]:
+def _reachable(http: "httpx.Client") -> Iterator[None]:
+    import httpx
+
     try:
         yield
     except httpx.TransportError as error:
@@ -150,7 +157,7 @@ def _reachable(http: httpx.Client) -> Iterator[None]:
         ) from error
 
 
-def _raise_for_error(answer: httpx.Response) -> None:
+def _raise_for_error(answer: "httpx.Response") -> None:
     if not answer.is_error:
         return
     try:

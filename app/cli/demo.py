@@ -4,19 +4,17 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
 import app
-from app.cli import inference, tables
+from app.cli import tables
 from app.cli.connection import Connection, Refused, connect
 from app.cli.marks import marks
 from app.cli.progress import bytes_bar, follow
 from app.cli.supervisor import Service, grpc_port_beside, is_free, start_service
-from app.settings import Settings
 
 MODEL, DATASET = "resnet20", "cifar10"
 METHODS = ("fp16", "dynamic", "int8")
@@ -33,6 +31,8 @@ def demo(
     insecure: Annotated[bool, typer.Option("--insecure", help="Answer beyond this machine without any key.")] = False,
 ) -> None:
     """Start the service, upload an example model and dataset, quantize, compare, infer."""
+    from app.settings import Settings
+
     examples = _examples()
     settings = Settings()
     home = home or settings.home
@@ -117,6 +117,10 @@ def _check(ended: list[dict[str, Any]]) -> None:
 
 
 def _infer(connection: Connection, examples: Path, variants: list[str]) -> None:
+    import numpy as np
+
+    from app.cli import inference
+
     console.print(Rule("5 · inference on each variant", align="left"))
     names: list[str] = json.loads((examples / "cifar10_labels.json").read_text())
     sample = inference.read_sample(examples / "cifar10_512.npz", 7)

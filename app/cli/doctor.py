@@ -10,14 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.settings import Settings
-
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Look at the registry, the broker, the disk, the CPU and the workers; exit with 1 when something is wrong."""
     from app.housekeeping.doctor import State, examine
+    from app.settings import Settings
 
     findings = list(examine(Settings()))
     if as_json:

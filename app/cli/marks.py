@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from app.errors import OctetError
 
 
@@ -25,6 +23,8 @@ class Marks:
 def marks(rows: Sequence[Mapping[str, Any]]) -> Marks:
     """Of the newest revision in `rows`, which are those of the API."""
     # SQLAlchemy comes with them, which no other command of a client needs.
+    from pydantic import ValidationError
+
     from app.registry.comparison import Row
     from app.web.advice import advice
     from app.web.frontier import tradeoff

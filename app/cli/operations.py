@@ -4,13 +4,15 @@ import json
 import urllib.error
 import urllib.request
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.errors import Unavailable
 from app.masking import masked
-from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 
 class Part(StrEnum):
@@ -23,6 +25,7 @@ class Part(StrEnum):
 def migrate() -> None:
     """Bring the registry's schema up to date; harmless when it is."""
     from app.registry import migrations
+    from app.settings import Settings
 
     settings = Settings()
     settings.make_folders()
@@ -32,6 +35,8 @@ def migrate() -> None:
 
 def config(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Print the configuration in force; passwords are masked."""
+    from app.settings import Settings
+
     settings = Settings()
     values = {
         name: masked(value) if isinstance(value, str) else value
@@ -52,6 +57,8 @@ def config(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
 
 def health(part: Annotated[Part, typer.Argument(help="Which process of this host.")]) -> None:
     """Exit with 0 when the gateway or worker of this host does its work."""
+    from app.settings import Settings
+
     settings = Settings()
     if part is Part.gateway:
         _check_gateway(settings)
@@ -60,7 +67,7 @@ def health(part: Annotated[Part, typer.Argument(help="Which process of this host
     typer.echo(f"the {part} is well")
 
 
-def _check_gateway(settings: Settings) -> None:
+def _check_gateway(settings: "Settings") -> None:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{settings.port}/v2/health/ready", timeout=5):
             return
@@ -68,7 +75,7 @@ def _check_gateway(settings: Settings) -> None:
         raise Unavailable(f"the gateway is not ready on port {settings.port}: {error}") from error
 
 
-def _check_worker(settings: Settings) -> None:
+def _check_worker(settings: "Settings") -> None:
     from app.registry import Database, workers
 
     database = Database(settings.registry_url)

@@ -13,10 +13,11 @@ import typer
 from app import logs
 from app.cli.parent import end_with_parent
 from app.cli.supervisor import check_exposure, check_grpc_port, grpc_port_beside, start_service
-from app.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+    from app.settings import Settings
 
 # From SIGTERM to the end, the longest.
 _STOP_SECONDS = 30
@@ -40,6 +41,8 @@ def serve(
     insecure: Insecure = None,
 ) -> None:
     """Run gateway and worker on embedded defaults until Ctrl-C or SIGTERM."""
+    from app.settings import Settings
+
     settings = Settings()
     port = settings.port if port is None else port
     with start_service(
@@ -67,6 +70,8 @@ def gateway(
     with_parent: WithParent = None,
 ) -> None:
     """Run the gateway alone: the API, inference and the dashboard."""
+    from app.settings import Settings
+
     if with_parent is not None:
         end_with_parent(with_parent)
     options = {"host": host, "port": port, "grpc_port": grpc_port, "gateway_workers": workers, "insecure": insecure}
@@ -90,6 +95,8 @@ def gateway(
 
 def gateway_process() -> "ASGIApp":
     """What each of several processes serves."""
+    from app.settings import Settings
+
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
         end_with_parent(parent.pid)
@@ -98,7 +105,7 @@ def gateway_process() -> "ASGIApp":
     return _application(settings)
 
 
-def _application(settings: Settings) -> "ASGIApp":
+def _application(settings: "Settings") -> "ASGIApp":
     from app.main import create_app
     from app.serving.memory import keep_freed_blocks
 
@@ -112,7 +119,7 @@ def _application(settings: Settings) -> "ASGIApp":
     return app
 
 
-def _listen(app: "ASGIApp | str", settings: Settings, **options: Any) -> None:
+def _listen(app: "ASGIApp | str", settings: "Settings", **options: Any) -> None:
     import uvicorn
 
     uvicorn.run(
@@ -136,10 +143,9 @@ def worker(
     """Run a worker alone: it takes jobs from the queue and makes variants."""
     if with_parent is not None:
         end_with_parent(with_parent)
-    jobs_at_once = concurrency or Settings().worker_concurrency
-    os.environ["OCTET_WORKER_CONCURRENCY"] = str(jobs_at_once)
+    if concurrency is not None:
+        os.environ["OCTET_WORKER_CONCURRENCY"] = str(concurrency)
     # The gateway's code knows the worker by its command only: neither imports the other.
     arguments = ["-A", "worker.celery_app", "--quiet", "worker", "--pool", "threads"]
-    arguments += ["--concurrency", str(jobs_at_once), "--loglevel", "WARNING"]
-    arguments += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    arguments += ["--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     os.execv(sys.executable, [sys.executable, "-m", "celery", *arguments])

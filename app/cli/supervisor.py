@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from app.errors import Conflict, Unavailable
-from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 _START_SECONDS = 60
 _STOP_SECONDS = 35
@@ -124,6 +127,7 @@ def start_service(
     `insecure`.
     """
     from app.registry import migrations
+    from app.settings import Settings
 
     port = bindable(host, port)
     check_grpc_port(host, grpc_port)
@@ -161,12 +165,12 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def grpc_port_beside(port: int, settings: Settings) -> int:
+def grpc_port_beside(port: int, settings: "Settings") -> int:
     """The port for gRPC of a gateway on `port`; unless it is named, none beside one that takes any free port."""
     return settings.grpc_port if port or "grpc_port" in settings.model_fields_set else 0
 
 
-def check_exposure(settings: Settings) -> None:
+def check_exposure(settings: "Settings") -> None:
     """Raises `Conflict` where others than this machine would reach a service without keys, and it is not `insecure`."""
     from app.access import exposure
     from app.registry import Database, OperationalError, migrations

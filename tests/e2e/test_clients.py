@@ -18,6 +18,9 @@ from tests.e2e.clients import IMAGE, ROWS, TYPED, InLoop, perf_analyzer_measures
 from tests.e2e.conftest import BODY_SECONDS
 from tests.e2e.service import Service
 
+#: Options of perf_analyzer.
+JSON_TENSORS = ["--input-tensor-format", "json", "--output-tensor-format", "json"]
+
 
 @pytest.fixture(params=["sync", "aio"])
 def client(request: pytest.FixtureRequest, served: Service) -> Iterator[Any]:
@@ -373,7 +376,9 @@ def test_shared_memory_is_not_offered(client: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["-a"], ["--input-tensor-format", "json", "--output-tensor-format", "json"]], ids=str
+    "options",
+    [[], *(pytest.param(options, marks=pytest.mark.slow) for options in (["-a"], JSON_TENSORS))],
+    ids=str,
 )
 def test_perf_analyzer_measures_without_an_error(served: Service, options: list[str]) -> None:
     perf_analyzer_measures("http", served.port, options)

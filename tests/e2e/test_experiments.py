@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,18 +22,13 @@ UNITS = [f"user-{number}" for number in range(40)]
 
 
 @pytest.fixture
-def service(tmp_path: Path, postgresql_url: str, redis_url: str) -> Iterator[Service]:
+def service(production: Service) -> Service:
     """A gateway and a worker on PostgreSQL and Redis, with the model `linear` and its variant `dynamic`."""
-    service = Service(
-        tmp_path / "home", {"OCTET_DATABASE_URL": postgresql_url, "OCTET_BROKER_URL": redis_url}, apart=True
-    )
-    service.migrate()
-    service.start()
+    service = production
     service.upload_model(graphs.linear_classifier(features=64, classes=64).SerializeToString(), name="linear")
     made = service.finished(service.submit(model="linear", method="dynamic", options={"max_accuracy_drop": 1.0}))
     assert made["state"] == "succeeded", made
-    yield service
-    service.stop()
+    return service
 
 
 @pytest.fixture

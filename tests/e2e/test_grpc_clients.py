@@ -385,7 +385,9 @@ def test_another_service_on_the_same_port_says_which_setting_to_change(served: S
     assert served.is_ready()
 
 
-@pytest.mark.parametrize("options", [[], ["-a"], ["--streaming"]], ids=str)
+@pytest.mark.parametrize(
+    "options", [[], *(pytest.param([option], marks=pytest.mark.slow) for option in ("-a", "--streaming"))], ids=str
+)
 def test_perf_analyzer_measures_without_an_error(served: Service, options: list[str]) -> None:
     perf_analyzer_measures("grpc", served.grpc_port, options)
 

@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,19 +15,33 @@ import tritonclient.http as triton
 
 from tests import graphs
 from tests.e2e.service import Service, eventually
+from tests.e2e.shared import Shared
 
 MIB = 1024**2
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    made = Service(tmp_path / "home", {"OCTET_ISOLATE": "1"}, apart=True)
+@contextmanager
+def isolating(folder: Path) -> Iterator[Service]:
+    made = Service(folder / "home", {"OCTET_ISOLATE": "1"}, apart=True)
     try:
         made.migrate()
         made.start("gateway")
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared[Service]]:
+    shared = Shared(lambda: isolating(tmp_path_factory.mktemp("isolating")), Service.clear)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def service(shared: Shared[Service]) -> Iterator[Service]:
+    with shared.lend() as service:
+        yield service
 
 
 def _runners(service: Service) -> set[int]:
@@ -161,11 +176,12 @@ def test_a_model_that_crashes_its_process_disturbs_no_other(service: Service) ->
     eventually(lambda: ask("bad").status_code == 200, seconds=40, what="the end of the quarantine")
 
 
-def test_a_gateway_that_is_killed_leaves_no_process(service: Service) -> None:
-    _upload(service, "small")
-    service.http.post("/v2/repository/models/small/load").raise_for_status()
-    family = [*service.processes["gateway"].family()]
-    assert len(family) >= 3
-    service.processes["gateway"].popen.kill()
-    _, alive = psutil.wait_procs(family, timeout=15)
+def test_a_gateway_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    with isolating(tmp_path) as service:
+        _upload(service, "small")
+        service.http.post("/v2/repository/models/small/load").raise_for_status()
+        family = [*service.processes["gateway"].family()]
+        assert len(family) >= 3
+        service.processes["gateway"].popen.kill()
+        _, alive = psutil.wait_procs(family, timeout=15)
     assert not [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]

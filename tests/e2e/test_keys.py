@@ -1,6 +1,5 @@
 """Keys as operators and clients use them: real commands, gateways of several processes, unmodified clients."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,12 +10,13 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from tritonclient.utils import InferenceServerException
 
 from tests import graphs
 from tests.e2e.service import Process, Service, eventually
-from tests.servers import free_port, missing
+from tests.e2e.shared import running_service
+from tests.servers import free_port
 
 ROW = np.zeros((1, 16), np.float32)
 
@@ -139,51 +139,53 @@ def _answers(service: Service) -> bool:
         return False
 
 
-def test_a_browser_signs_in_works_and_signs_out(embedded: Service, model_bytes: bytes) -> None:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        missing("Chromium")
-    embedded.upload_model(model_bytes, name="from-before")
-    key = octet(embedded, "keys", "create", "kim", "--scope", "write")
-    _within_a_second(lambda: _status(embedded) == 401)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        try:
-            page = browser.new_page()
-            complaints: list[str] = []
-            page.on("console", lambda said: complaints.append(said.text) if "Security Policy" in said.text else None)
-            page.goto(embedded.url)
-            expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-            page.get_by_label("Key").fill(key[:-1] + "x")
-            page.get_by_role("button", name="Sign in").click()
-            expect(page.get_by_role("alert")).to_contain_text("no key of this service")
-            page.get_by_label("Key").fill(key)
-            page.get_by_role("button", name="Sign in").click()
-            expect(page.get_by_text("from-before").first).to_be_visible()
-            # From a page that may call: the one before needs no scripts, and allows none.
-            page.goto(f"{embedded.url}/docs")
-            call = "async ([path, method]) => (await fetch(path, {method})).status"
-            assert page.evaluate(call, ["/api/v1/models", "GET"]) == 200
-            assert page.evaluate(call, ["/api/v1/models/from-before", "DELETE"]) == 204
-            assert page.evaluate("document.cookie") == ""
-            page.goto(f"{embedded.url}/login")
-            page.get_by_role("button", name="Sign out").click()
-            expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-            page.goto(f"{embedded.url}/docs")
-            assert page.evaluate(call, ["/api/v1/models", "GET"]) == 401
-            assert complaints == []
-        finally:
-            browser.close()
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with keys; `service.http` has one of scope `admin`."""
+    with running_service(tmp_path_factory.mktemp("locked")) as service:
+        service.http.headers["X-API-Key"] = octet(service, "keys", "create", "root", "--scope", "admin")
+        _within_a_second(lambda: _status(service) == 401)
+        yield service
 
 
-def test_the_example_of_an_experiment_shows_the_key_that_commands_show(embedded: Service) -> None:
+def test_a_browser_signs_in_works_and_signs_out(chromium: Browser, locked: Service, model_bytes: bytes) -> None:
+    locked.upload_model(model_bytes, name="from-before")
+    key = octet(locked, "keys", "create", "kim", "--scope", "write")
+    _within_a_second(lambda: _status(locked, key) == 200)
+    with chromium.new_context() as context:
+        page = context.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda said: complaints.append(said.text) if "Security Policy" in said.text else None)
+        page.goto(locked.url)
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        page.get_by_label("Key").fill(key[:-1] + "x")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text("no key of this service")
+        page.get_by_label("Key").fill(key)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text("from-before").first).to_be_visible()
+        # From a page that may call: the one before needs no scripts, and allows none.
+        page.goto(f"{locked.url}/docs")
+        call = "async ([path, method]) => (await fetch(path, {method})).status"
+        assert page.evaluate(call, ["/api/v1/models", "GET"]) == 200
+        assert page.evaluate(call, ["/api/v1/models/from-before", "DELETE"]) == 204
+        assert page.evaluate("document.cookie") == ""
+        page.goto(f"{locked.url}/login")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        page.goto(f"{locked.url}/docs")
+        assert page.evaluate(call, ["/api/v1/models", "GET"]) == 401
+        assert complaints == []
+
+
+def test_the_example_of_an_experiment_shows_the_key_that_commands_show(locked: Service) -> None:
     examples = Path(__file__).parents[2] / "examples"
-    embedded.upload_model((examples / "resnet20.onnx").read_bytes(), name="resnet20")
-    assert embedded.finished(embedded.submit(model="resnet20", method="fp16"))["state"] == "succeeded"
-    key = octet(embedded, "keys", "create", "me", "--scope", "write")
-    _within_a_second(lambda: _status(embedded) == 401)
+    locked.upload_model((examples / "resnet20.onnx").read_bytes(), name="resnet20")
+    assert locked.finished(locked.submit(model="resnet20", method="fp16"))["state"] == "succeeded"
+    key = octet(locked, "keys", "create", "me", "--scope", "write")
+    _within_a_second(lambda: _status(locked, key) == 200)
     command = [sys.executable, str(examples / "ab.py"), "--variant", "fp16", "--requests", "20", "--users", "5"]
-    command += ["--url", embedded.url.removeprefix("http://")]
+    command += ["--url", locked.url.removeprefix("http://")]
     environment = {"PATH": "/usr/bin:/bin", "OCTET_API_KEY": key}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

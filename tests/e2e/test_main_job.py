@@ -152,6 +152,7 @@ def test_several_inputs_and_token_ids_are_quantized_and_served(embedded: Service
 SHARED = Path(__file__).parents[2].parent / "shared" / "models"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.exists(), reason="the real models are not beside this checkout")
 def test_real_resnet_keeps_its_accuracy_and_gains_speed_as_int8(embedded: Service) -> None:
     embedded.upload_dataset((SHARED / "cifar10_2000.npz").read_bytes())

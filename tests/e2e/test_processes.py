@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +16,41 @@ import pytest
 
 from tests import graphs
 from tests.e2e.service import Process, Service, eventually
+from tests.e2e.shared import Shared
+from tests.servers import PostgreSQL
 
 WORKERS = 2
 
 
+@contextmanager
+def running_several(folder: Path, database: str) -> Iterator[Service]:
+    environment = {"OCTET_DATABASE_URL": database, "OCTET_GATEWAY_WORKERS": str(WORKERS)}
+    service = Service(folder / "home", environment, apart=True)
+    try:
+        service.migrate()
+        service.start("gateway")
+        yield service
+    finally:
+        service.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, postgresql_server: PostgreSQL) -> Iterator[Shared[Service]]:
+    def run() -> AbstractContextManager[Service]:
+        return running_several(tmp_path_factory.mktemp("several"), postgresql_server.database())
+
+    shared = Shared(run, Service.clear)
+    yield shared
+    shared.close()
+
+
 @pytest.fixture
-def several(tmp_path: Path, postgresql_url: str, redis_url: str) -> Iterator[Service]:
+def several(shared: Shared[Service]) -> Iterator[Service]:
     """A gateway of two processes on PostgreSQL, with the model `linear`."""
-    environment = {
-        "OCTET_DATABASE_URL": postgresql_url,
-        "OCTET_BROKER_URL": redis_url,
-        "OCTET_GATEWAY_WORKERS": str(WORKERS),
-    }
-    service = Service(tmp_path / "home", environment, apart=True)
-    service.migrate()
-    service.start("gateway")
-    eventually(lambda: len(gateways(service)) == WORKERS, what="all processes")
-    service.upload_model(graphs.linear_classifier().SerializeToString(), name="linear")
-    yield service
-    service.stop()
+    with shared.lend() as service:
+        eventually(lambda: len(gateways(service)) == WORKERS, what="all processes")
+        service.upload_model(graphs.linear_classifier().SerializeToString(), name="linear")
+        yield service
 
 
 def gateways(service: Service) -> list[psutil.Process]:
@@ -132,15 +149,17 @@ def figure(service: Service, name: str) -> float | None:
 
 
 def test_whichever_process_is_asked_tells_of_all(several: Service) -> None:
+    # Of another name than other tests ask for, whose requests count too.
+    several.upload_model(graphs.linear_classifier(seed=1).SerializeToString(), name="counted")
     clients = one_for_each_process(several)
     for client in clients:
-        assert client.infer() == 200
+        assert client.infer("counted") == 200
     total = len(clients)
     for client in clients:
-        (tally,) = client.ask("GET", "/v2/models/linear/stats")[1]["model_stats"]
+        (tally,) = client.ask("GET", "/v2/models/counted/stats")[1]["model_stats"]
         assert tally["inference_count"] == tally["inference_stats"]["success"]["count"] == total
         assert tally["memory_usage"][0]["byte_size"] > 0
-    assert figure(several, "octet_inference_requests_total{") == total
+    assert figure(several, 'octet_inference_requests_total{model="counted"') == total
     assert figure(several, "octet_gateway_processes") == WORKERS
 
 
@@ -166,6 +185,7 @@ def test_no_process_stays_when_the_one_that_started_them_is_killed(several: Serv
     children = gateways(several)
     several.processes["gateway"].popen.kill()
     eventually(lambda: not any(_lives(child) for child in children), what="the end of all processes")
+    several.start("gateway")
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -1,24 +1,15 @@
 """The report in a real browser: served, and from a disk."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Route, sync_playwright
+from playwright.sync_api import Browser, Route
 
-from tests.e2e.browsing import Window, artifacts, launched
+from tests.e2e.browsing import Window, artifacts
 from tests.e2e.service import Service
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATH = "/api/v1/models/resnet20/variants/int8/report"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launched(playwright)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from app.registry import Database
 from app.registry.tables import Job
@@ -41,6 +42,7 @@ def has_checkpoint(service: Service, job_id: str) -> bool:
         database.close()
 
 
+@pytest.mark.parametrize("service", ["embedded", pytest.param("production", marks=pytest.mark.slow)], indirect=True)
 def test_a_search_tells_of_its_trials_and_any_of_its_points_becomes_a_variant(
     service: Service, model_bytes: bytes, dataset_bytes: bytes
 ) -> None:
@@ -80,6 +82,7 @@ def test_an_upload_that_is_quantized_already_is_served_and_evaluated_as_it_is(em
     assert embedded.http.post("/v2/models/model/infer", json=request).status_code == 200
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_was_when_its_worker_was_killed(
     embedded: Service, model_bytes: bytes, dataset_bytes: bytes
 ) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page
 
-from tests.e2e.browsing import Window, launched
+from tests.e2e.browsing import Window
 from tests.e2e.service import Service, eventually
+from tests.e2e.shared import running_service
 from tests.e2e.test_keys import octet
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -26,16 +27,18 @@ LAST = ("delete_model", "delete_dataset", "delete_variant", "repository_unload",
 @pytest.fixture(scope="module")
 def demonstrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with the model, the dataset and two of the variants that `octet demo` brings."""
-    service = Service(tmp_path_factory.mktemp("demonstrated") / "home")
-    service.start()
+    with running_service(tmp_path_factory.mktemp("demonstrated")) as service:
+        bring_demo(service)
+        for method in ("fp16", "int8"):
+            job = service.submit(model="resnet20", method=method, dataset="cifar10")
+            assert service.finished(job)["state"] == "succeeded"
+        yield service
+
+
+def bring_demo(service: Service) -> None:
     service.upload_dataset((EXAMPLES / "cifar10_512.npz").read_bytes(), name="cifar10")
     labels = (EXAMPLES / "cifar10_labels.json").read_text()
     service.upload_model((EXAMPLES / "resnet20.onnx").read_bytes(), name="resnet20", labels=labels)
-    for method in ("fp16", "int8"):
-        job = service.submit(model="resnet20", method=method, dataset="cifar10")
-        assert service.finished(job)["state"] == "succeeded"
-    yield service
-    service.stop()
 
 
 @dataclass
@@ -99,28 +102,45 @@ class SwaggerUi:
         return shown
 
 
+def opened(window: Window, service: Service) -> SwaggerUi:
+    """The page, with every call on it."""
+    ui = SwaggerUi(window.open("/docs"), service.http.get("/openapi.json").json())
+    ui.page.locator(".opblock").first.wait_for()
+    assert ui.listed() == set(ui.operations())
+    return ui
+
+
+def test_examples_of_an_upload_a_job_and_an_inference_work_when_they_are_pressed(
+    window: Window, embedded: Service
+) -> None:
+    bring_demo(embedded)
+    ui = opened(window, embedded)
+    for name in ("list_models", "submit_job"):
+        ui.press(name)
+    # The example asks for INT8 under the label `my-int8`.
+    (job,) = embedded.http.get("/api/v1/jobs").json()
+    assert embedded.finished(job["id"])["variant"] == "my-int8"
+    assert ":ship" in ui.press("infer")
+    _press_uploads(ui)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_example_works_when_it_is_pressed(demonstrated: Service, tmp_path: Path) -> None:
+def test_every_example_works_when_it_is_pressed(chromium: Browser, demonstrated: Service, tmp_path: Path) -> None:
     """By somebody who has signed in with "Authorize", since the service has a key by now."""
     key = octet(demonstrated, "keys", "create", "me", "--scope", "admin")
     demonstrated.http.headers["X-API-Key"] = key
     eventually(lambda: httpx.get(f"{demonstrated.url}/api/v1/models").status_code == 401, what="the key")
-    with sync_playwright() as playwright:
-        browser = launched(playwright)
-        try:
-            window = Window(browser, demonstrated.url, tmp_path)
-            ui = SwaggerUi(window.open("/docs"), demonstrated.http.get("/openapi.json").json())
-            ui.page.locator(".opblock").first.wait_for()
-            assert ui.listed() == set(ui.operations())
-            ui.authorize(key)
-            _press_uploads(ui)
-            _press_keys(ui, demonstrated)
-            _press_jobs(ui, demonstrated)
-            _press_experiments(ui, demonstrated)
-            assert ":ship" in ui.press("infer")
-            _press_the_others(ui)
-        finally:
-            browser.close()
+    window = Window(chromium, demonstrated.url, tmp_path)
+    ui = opened(window, demonstrated)
+    ui.authorize(key)
+    _press_uploads(ui)
+    _press_keys(ui, demonstrated)
+    _press_jobs(ui, demonstrated)
+    _press_experiments(ui, demonstrated)
+    assert ":ship" in ui.press("infer")
+    _press_the_others(ui)
+    window.close()
     assert window.beyond == []
     assert window.complaints == []
     assert set(ui.operations()) - ui.pressed == {NEEDS_A_LARGE_MODEL}
@@ -170,5 +190,5 @@ def _press_the_others(ui: SwaggerUi) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/metrics", "/static/vendor/swagger-ui/swagger-ui.css"])
-def test_pages_for_operators_are_there(demonstrated: Service, path: str) -> None:
-    assert demonstrated.http.get(path).status_code == 200
+def test_pages_for_operators_are_there(embedded: Service, path: str) -> None:
+    assert embedded.http.get(path).status_code == 200

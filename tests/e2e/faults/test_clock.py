@@ -10,6 +10,8 @@ from tests.e2e.faults.test_processes import CHILD, SLOW, find, prepare
 from tests.e2e.faults.whole import assert_whole
 from tests.e2e.service import Service, eventually
 
+pytestmark = pytest.mark.slow
+
 X = [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16}]
 
 

@@ -107,7 +107,7 @@ class Site:
         return "OCTET_DATABASE_URL" in self.service.environment
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """With a small model `linear`; the registry on the same disk, or beside it."""
     folder = tmp_path_factory.mktemp("disk")
@@ -163,7 +163,9 @@ def assert_all_works(service: Service) -> None:
     assert_whole(service)
 
 
-@pytest.mark.parametrize("share", [0.25, 0.75, 1.25, 1.75])
+@pytest.mark.parametrize(
+    "share", [0.75, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.25, 1.25, 1.75))]
+)
 def test_a_model_that_does_not_fit_is_refused_wherever_room_ends(site: Site, share: float) -> None:
     service, content = site.service, large_model()
     with site.disk.full(left=int(share * len(content))):
@@ -195,6 +197,7 @@ def table() -> bytes:
     return "\n".join([",".join(f"x{column}" for column in range(100)), *[row] * 40_000]).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("filename", "content", "left"),
     [
@@ -235,6 +238,7 @@ def test_a_job_whose_artifact_does_not_fit_fails_and_says_so(site: Site) -> None
     assert_all_works(service)
 
 
+@pytest.mark.slow
 def test_a_job_in_whose_midst_the_disk_fills_fails_and_says_so(site: Site) -> None:
     service = site.service
     service.upload_model(large_model(), name="made")
@@ -266,6 +270,7 @@ def evaluated(service: Service) -> tuple[str, psutil.Process]:
     raise AssertionError("no job was caught while it was evaluated")
 
 
+@pytest.mark.slow
 def test_a_job_whose_artifact_can_have_no_name_fails_and_says_so(site: Site) -> None:
     service = site.service
     job_id, child = evaluated(service)
@@ -313,6 +318,7 @@ def test_a_job_whose_artifact_cannot_be_stored_fails_and_says_so(site: Site) -> 
     assert_all_works(service)
 
 
+@pytest.mark.slow
 def test_what_the_registry_cannot_keep_is_refused_and_what_it_kept_is_done(site: Site) -> None:
     service, kept, refused = site.service, [], []
     if not site.registry_apart:

@@ -13,6 +13,8 @@ from tests.e2e.faults.whole import assert_whole
 from tests.e2e.service import eventually
 from tests.e2e.shared import Stack
 
+pytestmark = pytest.mark.slow
+
 X = [{"name": "x", "shape": [1, 16], "datatype": "FP32", "data": [0.5] * 16}]
 TIMES = 4
 

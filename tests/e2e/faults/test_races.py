@@ -14,18 +14,24 @@ from app.queue import RUN_JOB
 from tests import graphs
 from tests.e2e.faults.whole import assert_whole, settings_of
 from tests.e2e.service import Process, Service, eventually
-from tests.e2e.shared import Stack, running_stack
 
-WORKERS, SLOTS = 3, 2
-JOBS, MESSAGES = 30, 4
+SLOTS, MESSAGES = 2, 4
 CLIENTS, ROUNDS = 8, 5
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("races"), tmp_path_factory.mktemp("pg")) as stack:
-        stack.service.upload_model(graphs.linear_classifier().SerializeToString())
-        yield stack
+@pytest.fixture
+def service(production: Service) -> Service:
+    production.upload_model(graphs.linear_classifier().SerializeToString())
+    return production
+
+
+@pytest.fixture
+def unmanned(service: Service) -> Iterator[Service]:
+    """Without workers, until a test starts them."""
+    without_workers(service)
+    yield service
+    without_workers(service)
+    service.start("worker")
 
 
 def without_workers(service: Service) -> None:
@@ -79,24 +85,24 @@ def events(service: Service, job_id: str) -> list[str]:
         return [row[0] for row in rows]
 
 
-def test_of_workers_that_are_told_of_one_job_one_does_it(stack: Stack) -> None:
-    service = stack.service
-    without_workers(service)
+@pytest.mark.parametrize(("workers", "count"), [(2, 4), pytest.param(3, 30, marks=pytest.mark.slow)])
+def test_of_workers_that_are_told_of_one_job_one_does_it(unmanned: Service, workers: int, count: int) -> None:
+    service = unmanned
     methods = ("fp16", "dynamic")
-    job_ids = [service.submit(method=methods[number % 2], variant=f"v{number}") for number in range(JOBS)]
+    job_ids = [service.submit(method=methods[number % 2], variant=f"v{number}") for number in range(count)]
     send(service, job_ids)
-    start_workers(service, WORKERS)
+    start_workers(service, workers)
     jobs = [service.finished(job_id) for job_id in job_ids]
-    assert Counter((job["state"], job["attempts"]) for job in jobs) == {("succeeded", 1): JOBS}
+    assert Counter((job["state"], job["attempts"]) for job in jobs) == {("succeeded", 1): count}
     for job_id in job_ids:
         assert events(service, job_id) == ["queued", "running", "succeeded"]
-    assert set(service.variants()) == {"original", *(f"v{number}" for number in range(JOBS))}
+    assert set(service.variants()) == {"original", *(f"v{number}" for number in range(count))}
     assert_whole(service)
 
 
-def test_two_workers_with_one_folder_are_counted_as_two(stack: Stack) -> None:
-    service = stack.service
-    without_workers(service)
+@pytest.mark.slow
+def test_two_workers_with_one_folder_are_counted_as_two(unmanned: Service) -> None:
+    service = unmanned
     start_workers(service, 2)
 
     def told() -> str:
@@ -113,27 +119,32 @@ def post(service: Service, body: dict[str, Any], key: str | None = None) -> Call
     return lambda: httpx.post(f"{service.url}/api/v1/jobs", json={"model": "model"} | body, headers=headers, timeout=60)
 
 
-def test_clients_that_ask_at_once_with_one_key_get_one_job(stack: Stack) -> None:
-    service = stack.service
+def cancel(service: Service, answers: list[httpx.Response]) -> None:
+    """What the jobs would make does not matter."""
+    (job_id,) = {answer.json()["id"] for answer in answers if answer.is_success}
+    assert service.http.delete(f"/api/v1/jobs/{job_id}").status_code == 202
+
+
+def test_clients_that_ask_at_once_with_one_key_get_one_job(service: Service) -> None:
     for number in range(ROUNDS):
         body = {"method": "fp16", "variant": f"keyed{number}"}
         answers = at_once([post(service, body, f"key{number}") for _ in range(CLIENTS)])
         assert Counter(answer.status_code for answer in answers) == {202: CLIENTS}
         assert len({answer.json()["id"] for answer in answers}) == 1
+        cancel(service, answers)
     assert_whole(service)
 
 
-def test_of_clients_that_ask_at_once_for_one_variant_one_gets_it(stack: Stack) -> None:
-    service = stack.service
+def test_of_clients_that_ask_at_once_for_one_variant_one_gets_it(service: Service) -> None:
     for number in range(ROUNDS):
         body = {"method": "fp16", "variant": f"wanted{number}"}
         answers = at_once([post(service, body) for _ in range(CLIENTS)])
         assert Counter(answer.status_code for answer in answers) == {202: 1, 409: CLIENTS - 1}
+        cancel(service, answers)
     assert_whole(service)
 
 
-def test_of_uploads_of_one_model_at_once_one_is_kept(stack: Stack) -> None:
-    service = stack.service
+def test_of_uploads_of_one_model_at_once_one_is_kept(service: Service) -> None:
     content = graphs.linear_classifier(seed=7).SerializeToString()
 
     def upload() -> httpx.Response:

@@ -38,19 +38,17 @@ def pids(service: Service) -> dict[str, int]:
     return {name: process.popen.pid for name, process in service.processes.items()}
 
 
-def ways_to_restart() -> list[Callable[[Stack], None]]:
-    def stopped(stack: Stack) -> None:
-        stack.database.stop()
-        stack.database.start()
-
-    def killed(stack: Stack) -> None:
-        stack.database.kill()
-        stack.database.start()
-
-    return [stopped, killed]
+def stopped(stack: Stack) -> None:
+    stack.database.stop()
+    stack.database.start()
 
 
-@pytest.mark.parametrize("restart", ways_to_restart(), ids=lambda restart: str(restart.__name__))
+def killed(stack: Stack) -> None:
+    stack.database.kill()
+    stack.database.start()
+
+
+@pytest.mark.parametrize("restart", [pytest.param(stopped, marks=pytest.mark.slow), killed])
 def test_a_job_goes_on_when_the_database_is_restarted(
     stack: Stack, model_bytes: bytes, dataset_bytes: bytes, restart: Callable[[Stack], None]
 ) -> None:
@@ -70,6 +68,7 @@ def test_a_job_goes_on_when_the_database_is_restarted(
     assert_whole(service)
 
 
+@pytest.mark.slow
 def test_while_the_database_is_away_models_are_served_and_all_else_is_told_to_come_again(
     stack: Stack, model_bytes: bytes, dataset_bytes: bytes
 ) -> None:
@@ -123,7 +122,9 @@ def flushed(stack: Stack) -> None:
     redis.Redis.from_url(stack.broker.url).flushall()
 
 
-@pytest.mark.parametrize("fault", [broken_off, away, flushed], ids=lambda fault: str(fault.__name__))
+@pytest.mark.parametrize(
+    "fault", [broken_off, *(pytest.param(fault, marks=pytest.mark.slow) for fault in (away, flushed))]
+)
 def test_jobs_are_done_by_the_same_worker_after_the_broker_was_gone(
     stack: Stack, model_bytes: bytes, dataset_bytes: bytes, fault: Callable[[Stack], None]
 ) -> None:

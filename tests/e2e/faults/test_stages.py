@@ -23,6 +23,8 @@ from tests.e2e.service import Service, eventually
 from tests.e2e.shared import Stack, running_stack
 from tests.servers import missing
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("starting", "prepare", "calibrate", "quantize", "gate", "evaluate")
 #: In the order in which a job passes through them; `search` and `train` are of one method each.
 ORDER = ("queued", "starting", "prepare", "calibrate", "quantize", "search", "train", "gate", "evaluate")

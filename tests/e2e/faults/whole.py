@@ -126,5 +126,12 @@ def _of_database(session: Session) -> Iterator[str]:
 
 
 def _audited(session: Session, verb: str, noun: str) -> Counter[str]:
-    query = select(AuditEntry.name).where(AuditEntry.verb == verb, AuditEntry.noun == noun)
-    return Counter(session.scalars(query))
+    """How often each name is in the audit log; of a model that was deleted and uploaded again, since its deletion."""
+    names: Counter[str] = Counter()
+    query = select(AuditEntry.verb, AuditEntry.noun, AuditEntry.name).order_by(AuditEntry.id)
+    for entry_verb, entry_noun, name in session.execute(query):
+        if (entry_verb, entry_noun) == ("deleted", "model"):
+            names = Counter({key: count for key, count in names.items() if not key.startswith(f"{name}@")})
+        elif (entry_verb, entry_noun) == (verb, noun):
+            names[name] += 1
+    return names
