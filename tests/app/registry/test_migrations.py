@@ -1,5 +1,6 @@
 import pytest
 from alembic import command
+from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
@@ -17,6 +18,12 @@ from tests.app.registry.test_experiments import add_variant, new
 
 def test_migrations_and_models_agree(database: Database) -> None:
     assert migrations.differences(database) == []
+
+
+def test_the_newest_migration_is_known_by_the_name_of_its_file() -> None:
+    config = Config()
+    config.set_main_option("script_location", "migrations:.")
+    assert migrations.head() == ScriptDirectory.from_config(config).get_current_head()
 
 
 def test_a_difference_between_migrations_and_models_is_seen(database: Database) -> None:
