@@ -28,7 +28,7 @@ def loaded(code: str, names: list[str], home: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("code", "heavy"),
     [
-        ("import app.cli", "celery fastapi httpx numpy onnx onnxruntime pydantic sqlalchemy uvicorn"),
+        ("import app.cli", "celery fastapi httpx numpy onnx onnxruntime pydantic_settings sqlalchemy uvicorn"),
         ("import app.main", "PIL alembic celery grpc onnx onnxruntime.quantization pyarrow scipy sympy torch worker"),
         ("import worker.tasks", "alembic fastapi jinja2 onnx onnxruntime scipy starlette torch uvicorn"),
         # PIL, scipy, torch and ONNX Runtime's quantizer are for some methods.
