@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.contracts.job_spec import JobSpec
+from app.contracts.methods import OFFERED
 from app.contracts.options import Int8Options
 from app.engines import ENGINES, LoadedModel
 from app.intake.dataset_file import Samples, open_dataset
@@ -77,7 +78,7 @@ class JobInputs:
 
 def _split(spec: JobSpec, samples: int) -> Split:
     """Methods that do not calibrate leave out what INT8 would, so that all are judged on the same samples."""
-    reserved = [_calibration_samples(spec), *(spec.options.get(f"{use}_samples", 0) for use in ("search", "training"))]
+    reserved = [_calibration_samples(spec), *(spec.options[name] for name in OFFERED[spec.method].reserves)]
     return split(
         samples,
         seed=int(spec.options["seed"]),

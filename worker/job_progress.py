@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from app.contracts.methods import OFFERED
 from worker.channel import Channel
 from worker.methods import Progress, Stage
 
 # The share of a job at which each stage begins; the next one's is where it ends.
 _BEGINS: dict[str, float] = {"prepare": 0.0, "calibrate": 0.05, "quantize": 0.3, "gate": 0.4, "evaluate": 0.45}
-# Of methods that have a stage of their own, which takes most of the time.
-_LONG_STAGES: dict[str, str] = {"mixed": "search", "qat": "train"}
+# Of methods that have a long stage of their own.
 _BEGINS_AROUND: dict[str, float] = {"prepare": 0.0, "calibrate": 0.02, "quantize": 0.1, "gate": 0.85, "evaluate": 0.87}
 _LONG_BEGINS = 0.15
 
@@ -19,7 +19,7 @@ HELDOUT_END, LATENCY_END = 0.6, 0.9
 
 def job_progress(channel: Channel, method: str) -> Progress:
     """Return what a stage reports to: it sends the stage's own share as a share of the whole job."""
-    long = _LONG_STAGES.get(method)
+    long = OFFERED[method].long_stage
     begins = _BEGINS if long is None else {**_BEGINS_AROUND, long: _LONG_BEGINS}
     stages = sorted(begins, key=lambda stage: begins[stage])
     spans = {

@@ -16,6 +16,7 @@ from app.cli import tables
 from app.cli.connection import Connection, Refused, connect
 from app.cli.marks import marks
 from app.cli.progress import bytes_bar, follow
+from app.contracts.methods import EVALUATE, METHODS
 from app.intake.dataset_formats import endings
 
 Url = Annotated[str, typer.Option(envvar="OCTET_URL", help="Where the service is.")]
@@ -89,7 +90,7 @@ def _arrays(dataset: dict[str, Any]) -> str:
 
 def quantize(
     model: Annotated[str, typer.Argument(help="A model's name.")],
-    methods: Annotated[list[str], typer.Argument(help="fp16, dynamic, int8, int4, mixed, qat; or evaluate.")],
+    methods: Annotated[list[str], typer.Argument(help=f"{', '.join(METHODS)}; or {EVALUATE.name}.")],
     dataset: Annotated[str | None, typer.Option(help="Calibrates and evaluates.")] = None,
     variant: Annotated[str | None, typer.Option(help="The variant's label.  [default: the method]")] = None,
     option: Annotated[list[str] | None, typer.Option(help="An option of the method: key=value.")] = None,

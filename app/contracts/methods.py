@@ -28,10 +28,19 @@ from app.errors import AlreadyQuantized, Invalid, NotQuantizable
 class Method:
     """A row of the table.
 
-    `needs_dataset`: it cannot run without samples. `operators`: the op types it works on; a model with none of
-    them is refused at submission. Empty: any model with FP32 weights. `takes_quantized`: also of uploads that are
-    quantized already. `makes_variant`: else the job's outcome is the evaluation of the original. `trains`: it needs
-    torch, and a model of operators that can be trained through.
+    Attributes:
+        name: As clients give it. The worker's module `worker.methods.NAME` does the work.
+        summary: One line for people.
+        options: What clients may set.
+        needs_dataset: It cannot run without samples.
+        operators: The op types it works on; a model with none of them is refused at submission. Empty: any model with
+            FP32 weights.
+        takes_quantized: It also works on uploads that are quantized already.
+        makes_variant: Else the job's outcome is the evaluation of the original.
+        trains: It needs torch, and a model of operators that can be trained through.
+        reserves: Options that count samples. So many samples are kept from evaluation for the method.
+        long_stage: A stage of its own between `quantize` and `gate`, which takes most of the job's time.
+        promise: The form proposes the method with the highest number that was not used on the model yet.
     """
 
     name: str
@@ -42,6 +51,9 @@ class Method:
     takes_quantized: bool = False
     makes_variant: bool = True
     trains: bool = False
+    reserves: tuple[str, ...] = ()
+    long_stage: str | None = None
+    promise: int = 0
 
 
 METHODS: dict[str, Method] = {
@@ -58,6 +70,7 @@ METHODS: dict[str, Method] = {
             "dynamic INT8: no dataset needed; for models led by MatMul",
             DynamicOptions,
             operators=MATRIX_PRODUCTS,
+            promise=1,
         ),
         Method(
             "int8",
@@ -65,6 +78,8 @@ METHODS: dict[str, Method] = {
             Int8Options,
             needs_dataset=True,
             operators=COMPUTING,
+            reserves=("calibration_samples",),
+            promise=3,
         ),
         Method(
             "mixed",
@@ -72,6 +87,9 @@ METHODS: dict[str, Method] = {
             MixedOptions,
             needs_dataset=True,
             operators=COMPUTING,
+            reserves=("calibration_samples", "search_samples"),
+            long_stage="search",
+            promise=2,
         ),
         Method(
             "qat",
@@ -80,12 +98,15 @@ METHODS: dict[str, Method] = {
             needs_dataset=True,
             operators=COMPUTING,
             trains=True,
+            reserves=("calibration_samples", "training_samples"),
+            long_stage="train",
         ),
         Method(
             "int4",
             "4-bit weights in blocks: the smallest; for models led by MatMul, better with a dataset",
             Int4Options,
             operators=MATRIX_PRODUCTS,
+            reserves=("calibration_samples",),
         ),
     )
 }
@@ -161,8 +182,13 @@ def _check_trainable(method: Method, operators: Collection[str], nodes: Mapping[
             node = f" (node '{nodes[name]}')" if nodes.get(name) else ""
             raise NotQuantizable(
                 f"method '{method.name}' does not know how to train through operator '{name}'{node};"
-                " methods 'int8' and 'mixed' take any"
+                f" methods {_taking_any_operator()} take any"
             )
+
+
+def _taking_any_operator() -> str:
+    """The methods that do with a dataset what training does, without it."""
+    return " and ".join(f"'{row.name}'" for row in METHODS.values() if row.needs_dataset and not row.trains)
 
 
 def _is_function(name: str) -> bool:

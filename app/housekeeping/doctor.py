@@ -13,6 +13,7 @@ from platform import python_version
 from app import __version__, custom_operators
 from app.blobs import open_store
 from app.confinement import confinement
+from app.contracts.methods import METHODS
 from app.engines.cpu import this_cpu
 from app.errors import Invalid, OctetError
 from app.queue import check_broker
@@ -71,7 +72,8 @@ def _versions() -> Finding:
     try:
         told.append(f"torch {version('torch')}")
     except PackageNotFoundError:
-        told.append("no torch, which the method qat takes (the extra `qat`)")
+        training = ", ".join(row.name for row in METHODS.values() if row.trains)
+        told.append(f"no torch, which the method {training} takes (the extra `qat`)")
     return Finding("versions", State.ok, ", ".join(told))
 
 

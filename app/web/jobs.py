@@ -41,7 +41,11 @@ class JobLine:
 
     @property
     def title(self) -> str:
-        return f"{self.method} of {self.model}" if self.variant != ORIGINAL else f"evaluation of {self.model}"
+        return f"{self.method} of {self.model}" if self.makes_variant else f"evaluation of {self.model}"
+
+    @property
+    def makes_variant(self) -> bool:
+        return self.variant != ORIGINAL
 
     @classmethod
     def of(cls, job: Job) -> "JobLine":

@@ -1,6 +1,7 @@
 """A whole Octet in one process: gateway, registry, and a worker whose jobs run in this process too."""
 
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,12 @@ from app.blobs import open_store
 from app.cli import client as commands
 from app.cli import reports
 from app.cli.connection import Connection
-from app.contracts.job_spec import JobSpec
 from app.registry import Database, jobs
 from app.settings import Settings
 from tests.app.cli.answers import connection
 from tests.worker.runs import Messages, child
-from worker import pipeline, runner
+from worker import job_process, runner
+from worker.channel import Channel
 from worker.runner import Runner
 
 
@@ -34,9 +35,18 @@ class Octet:
         self._settings = settings
         self._patch = monkeypatch
 
-    def work(self) -> None:
-        """Do all jobs that are queued."""
-        self._patch.setattr(runner, "Child", child(_play))
+    def work(self) -> list[dict[str, Any]]:
+        """Do all jobs that are queued; returns what their processes would have sent."""
+        sent: list[dict[str, Any]] = []
+
+        def play(folder: Path) -> Messages:
+            lines: list[str] = []
+            job_process.main(folder, Channel(_Lines(lines)))
+            messages = [json.loads(line) for line in lines]
+            sent.extend(messages)
+            yield from messages
+
+        self._patch.setattr(runner, "Child", child(play))
         database = Database(self._settings.registry_url)
         try:
             with database.reading() as session:
@@ -45,6 +55,7 @@ class Octet:
                 Runner(self._settings, database, open_store(self._settings)).run(job_id)
         finally:
             database.close()
+        return sent
 
     def command(self, *arguments: str) -> str:
         """What the command line prints, on a wide terminal."""
@@ -69,12 +80,6 @@ class Octet:
         return httpx.Response(answer.status_code, headers=headers, content=answer.content)
 
 
-def _play(folder: Path) -> Messages:
-    reached: list[tuple[str, float]] = []
-
-    def progress(stage: Any, share: float, detail: Any = None, /) -> None:
-        reached.append((stage, share))
-
-    outcome = pipeline.run(JobSpec.read(folder), folder, progress)
-    assert reached
-    yield {"outcome": outcome.model_dump(mode="json")}
+class _Lines:
+    def __init__(self, lines: list[str]) -> None:
+        self.write = lines.append

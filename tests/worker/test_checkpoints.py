@@ -22,11 +22,11 @@ from app.settings import Settings
 from tests.worker.models import classifier
 from tests.worker.models import write as write_model
 from tests.worker.runs import Messages, child, made, submitted, write
-from worker import job_process, pipeline, runner
+from worker import job_process, runner
 from worker.channel import Channel
 from worker.checkpoints import Checkpoints
 from worker.lasting import Lasting
-from worker.methods import Task
+from worker.methods import Task, fp16
 from worker.runner import Runner
 from worker.sweeper import Sweeper
 
@@ -435,6 +435,6 @@ def test_a_method_is_given_its_checkpoint_and_announces_the_next(
     write(tmp_path / "checkpoint.bin", EARLY)
     spec = {"options": {"seed": 0}, "model": "original.onnx", "model_digest": "5" * 64, "intra_op_threads": 1}
     JobSpec(method="fp16", checkpoint="checkpoint.bin", point=["conv1", "gemm"], **spec).write(tmp_path)
-    monkeypatch.setitem(pipeline.METHODS, "fp16", make)
+    monkeypatch.setattr(fp16, "make", make)
     assert job_process.main(tmp_path, Channel(Sink())) == 1
     assert lines[-2:] == [{"checkpoint": "weights.bin"}, {"error": "enough"}]

@@ -24,6 +24,7 @@ from worker import job_process, pipeline, variant_evaluation
 from worker.calibration import calibrator
 from worker.channel import Channel
 from worker.job_progress import job_progress
+from worker.methods import fp16
 
 _STAGES = ["prepare", "calibrate", "quantize", "gate", "evaluate"]
 
@@ -219,7 +220,7 @@ def test_int8_with_less_than_two_samples_fails_and_says_so(tmp_path: Path, sampl
 
 
 def test_a_variant_that_breaks_fails_at_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = pipeline.METHODS["fp16"]
+    make = fp16.make
 
     def breaking(task: Any) -> Any:
         made = make(task)
@@ -231,7 +232,7 @@ def test_a_variant_that_breaks_fails_at_the_gate(tmp_path: Path, monkeypatch: py
         onnx.save(broken, made.artifact)
         return made
 
-    monkeypatch.setitem(pipeline.METHODS, "fp16", breaking)
+    monkeypatch.setattr(fp16, "make", breaking)
     with pytest.raises(JobFailed, match=r"'scores' of the variant is NaN"):
         _run(_lay_out(tmp_path, "fp16", models.classifier(), _images()), tmp_path)
 

@@ -12,6 +12,7 @@ import onnxruntime
 
 from app import __version__
 from app.contracts.figures import Figures, LayerFigures
+from app.contracts.methods import OFFERED
 from app.engines.cpu import Cpu
 from worker.evaluation.alone import Alone
 from worker.evaluation.fidelity import finite_or_none
@@ -158,7 +159,7 @@ def _surroundings(circumstances: Circumstances, facts: Mapping[str, Any]) -> dic
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
             "octet": __version__,
-            **({"torch": version("torch")} if circumstances.method == "qat" else {}),
+            **({"torch": version("torch")} if OFFERED[circumstances.method].trains else {}),
         },
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from app.engines.cpu import Cpu
 from worker.calibration.histogram import Histogram
 from worker.samples import Indices
 
-Stage = Literal["prepare", "calibrate", "quantize", "search", "train", "gate", "evaluate"]
+#: "prepare", "calibrate", "quantize", the method's own `long_stage`, "gate" or "evaluate".
+Stage = str
 
 
 class Progress(Protocol):

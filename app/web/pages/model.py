@@ -21,7 +21,6 @@ from app.web.options import groups
 routes = page_routes()
 
 _JOBS_SHOWN = 12
-_PROMISING = ("int8", "mixed", "dynamic")
 
 Number = Annotated[int, Query(ge=1, le=2**31 - 1)]
 
@@ -91,4 +90,5 @@ def _first(session: Session, model: Model, revision: Revision, able: Sequence[st
     made = {row.method for row in variants.listed(session, model) if row.revision_id == revision.id}
     has_data = bool(datasets.listed(session))
     usable = [name for name in able if has_data or not methods.OFFERED[name].needs_dataset]
-    return next((name for name in (*_PROMISING, *usable) if name in usable and name not in made), usable[-1])
+    proposed = sorted(usable, key=lambda name: -methods.OFFERED[name].promise)
+    return next((name for name in proposed if name not in made), usable[-1])

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.contracts.methods import EVALUATE
 from app.registry.models import ORIGINAL
 from app.registry.names import LONGEST
 
-_EVALUATE = "evaluate"
 _AGAIN = "-again"
 
 
@@ -25,7 +25,7 @@ def commands(model: str, row: Mapping[str, Any], report: Mapping[str, Any]) -> C
     """All options are named, since defaults may change; the variant gets a label that is free, as a rule."""
     method, options = _method(row, report)
     dataset = (report.get("dataset") or {}).get("name")
-    label = None if method == _EVALUATE else row["variant"][: LONGEST - len(_AGAIN)] + _AGAIN
+    label = None if method == EVALUATE.name else row["variant"][: LONGEST - len(_AGAIN)] + _AGAIN
     job = {
         "model": model,
         "revision": row.get("revision"),
@@ -46,7 +46,7 @@ def _method(row: Mapping[str, Any], report: Mapping[str, Any]) -> tuple[str, Map
     # The original, measured beside a variant.
     split = (report.get("dataset") or {}).get("split") or {}
     names = {"evaluation_samples": "evaluation_samples", "seed": "seed"}
-    return _EVALUATE, {name: split[key] for name, key in names.items() if key in split}
+    return EVALUATE.name, {name: split[key] for name, key in names.items() if key in split}
 
 
 def _octet(model: str, method: str, dataset: str | None, label: str | None, options: Mapping[str, Any]) -> str:
