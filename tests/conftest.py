@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.registry import Database, migrations
+from app.registry import Database
+from tests import registries
 from tests.servers import PostgreSQL, Redis
 
 pytest_plugins = ("tests.durations",)
@@ -47,17 +48,21 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def registry_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty registry, once on each database."""
+    """A registry, once on each database: empty, or migrated for tests that take `database` too."""
+    is_migrated = "database" in request.fixturenames
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'registry.sqlite3'}"
-    url: str = request.getfixturevalue("postgresql_url")
-    return url.replace("postgresql://", "postgresql+psycopg://")
+        url = f"sqlite:///{tmp_path / 'registry.sqlite3'}"
+        if is_migrated:
+            registries.migrate(url)
+        return url
+    if is_migrated:
+        return registries.new_postgresql(request.getfixturevalue("postgresql_server"))
+    return registries.with_driver(request.getfixturevalue("postgresql_url"))
 
 
 @pytest.fixture
 def database(registry_url: str) -> Iterator[Database]:
     """A migrated registry, once on each database."""
-    migrations.upgrade(registry_url)
     database = Database(registry_url)
     yield database
     database.close()

@@ -125,14 +125,21 @@ class PostgreSQL(_Server):
             else:
                 return
 
-    def database(self) -> str:
-        """The URL of a new database."""
+    def database(self, name: str | None = None, *, template: str = "template1") -> str:
+        """Create a database, a copy of `template`; return its URL."""
         import psycopg
 
-        name = f"octet_{time.monotonic_ns()}"
+        name = name or f"octet_{time.monotonic_ns()}"
         with psycopg.connect(f"{self.url}/postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[call-overload]
         return f"{self.url}/{name}"
+
+    def has(self, name: str) -> bool:
+        """Whether there is a database of that name."""
+        import psycopg
+
+        with psycopg.connect(f"{self.url}/postgres", autocommit=True) as connection:
+            return connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
 
     def close(self) -> None:
         self.kill()

@@ -10,10 +10,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.blobs import open_store
+from app.intake import sandbox
 from app.main import create_app
-from app.registry import Database, migrations
+from app.registry import Database
 from app.settings import Settings
-from tests import graphs
+from tests import graphs, registries
+from tests.app import known_uploads
 from tests.app.live_experiment import add_variants
 
 
@@ -23,9 +25,15 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:
+def uploads_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check an upload in a child process only where no test of this process uploaded the same before."""
+    monkeypatch.setattr(sandbox._Child, "ask", known_uploads.ask)
+
+
+@pytest.fixture
+def client(settings: Settings, uploads_checked_once: None) -> Iterator[TestClient]:
     settings.make_folders()
-    migrations.upgrade(settings.registry_url)
+    registries.migrate(settings.registry_url)
     with TestClient(create_app(settings), base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client
 

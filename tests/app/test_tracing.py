@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from app import main, tracing
 from app.errors import Unavailable
-from app.registry import migrations
 from app.settings import Settings
+from tests import registries
 from tests.app.conftest import upload_model
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -28,7 +28,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 def client(settings: Settings, spans: InMemorySpanExporter) -> Iterator[TestClient]:
     settings = settings.model_copy(update={"tracing": True})
     settings.make_folders()
-    migrations.upgrade(settings.registry_url)
+    registries.migrate(settings.registry_url)
     with TestClient(main.create_app(settings), base_url="http://localhost") as client:
         yield client
 

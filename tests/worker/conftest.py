@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.registry import Database, migrations
+from app.registry import Database
 from app.settings import Settings
+from tests import registries
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
-    migrations.upgrade(settings.registry_url)
+    registries.migrate(settings.registry_url)
     database = Database(settings.registry_url)
     yield database
     database.close()

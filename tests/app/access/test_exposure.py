@@ -10,8 +10,9 @@ from app.access.exposure import Exposure
 from app.caller import Scope
 from app.errors import Conflict
 from app.main import create_app
-from app.registry import Database, keys, migrations
+from app.registry import Database, keys
 from app.settings import Settings
+from tests import registries
 from tests.app.access.keyed import Keyed, keyed_by
 from tests.app.conftest import upload_model
 
@@ -46,14 +47,14 @@ def test_with_keys_it_answers_wherever_it_is_told_to(database: Database, revoked
 def test_a_gateway_does_not_start_where_others_would_reach_it(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", host="0.0.0.0", grpc_port=0)
     settings.make_folders()
-    migrations.upgrade(settings.registry_url)
+    registries.migrate(settings.registry_url)
     with pytest.raises(Conflict, match="octet keys create"), TestClient(create_app(settings)):
         pass
 
 
 def test_it_says_at_the_start_that_it_has_no_keys(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     settings.make_folders()
-    migrations.upgrade(settings.registry_url)
+    registries.migrate(settings.registry_url)
     with TestClient(create_app(settings), base_url="http://localhost"):
         assert exposure.NO_KEYS in caplog.messages
 

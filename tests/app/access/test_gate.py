@@ -9,9 +9,10 @@ from fastapi.testclient import TestClient
 
 from app.caller import Scope
 from app.main import create_app
-from app.registry import Database, audit, keys, migrations
+from app.registry import Database, audit, keys
 from app.registry.tables import now
 from app.settings import Settings
+from tests import registries
 from tests.app.access.keyed import Keyed
 from tests.app.conftest import Kept, onnx_bytes, upload_dataset, upload_model
 from tests.app.live_experiment import ARMS, URL, add_variants
@@ -315,7 +316,7 @@ def test_a_registry_on_either_database_counts_uploads_exactly(database: Database
 
 def test_the_registry_of_a_service_finds_its_log(settings: Settings) -> None:
     settings.make_folders()
-    migrations.upgrade(settings.registry_url)
+    registries.migrate(settings.registry_url)
     database = Database(settings.registry_url)
     with database.writing() as session:
         audit.record(session, "did", "thing", "näme\0\n octet_abcdefghijkl_0123456789abcdef")

@@ -12,8 +12,8 @@ from app.caller import Scope
 from app.inference.grpc import server
 from app.inference.grpc.schema import METHODS
 from app.main import create_app
-from app.registry import migrations
 from app.settings import Settings
+from tests import registries
 from tests.app.access.keyed import Keyed, keyed_by
 
 ROWS = list(needs.rows())
@@ -35,7 +35,7 @@ def _routes(candidates: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, 
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     settings = Settings(home=tmp_path_factory.mktemp("needs") / "home", grpc_port=0)
     settings.make_folders()
-    migrations.upgrade(settings.registry_url)
+    registries.migrate(settings.registry_url)
     with (
         TestClient(create_app(settings), base_url="http://localhost", raise_server_exceptions=False) as client,
         keyed_by(client, settings) as keyed,

@@ -11,10 +11,11 @@ from typer.testing import CliRunner, Result
 
 from app import cli
 from app.cli import connection
-from app.registry import Database, migrations
+from app.registry import Database
 from app.registry import keys as registry
 from app.registry.tables import ApiKey
 from app.settings import Settings
+from tests import registries
 
 # `app.cli.keys` is the group of commands, which has the name of its module.
 keys = importlib.import_module("app.cli.keys")
@@ -31,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture
 def migrated(home: Settings) -> Settings:
-    migrations.upgrade(home.registry_url)
+    registries.migrate(home.registry_url)
     return home
 
 

@@ -11,8 +11,9 @@ import pytest
 from app.experiments.counts import Counts
 from app.experiments.definition import split_of
 from app.experiments.overseer import Overseer
-from app.registry import Database, audit, experiments, migrations, models, records
+from app.registry import Database, audit, experiments, models, records
 from app.registry.tables import Experiment, now
+from tests import registries
 from tests.app.registry.conftest import new_revision
 from tests.app.registry.test_experiments import add_variant, new
 
@@ -25,7 +26,7 @@ class House:
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         url = f"sqlite:///{folder / 'registry.sqlite3'}"
-        migrations.upgrade(url)
+        registries.migrate(url)
         self.database = Database(url)
         self.overseer = Overseer(self.database)
         with self.database.writing() as session:

@@ -6,8 +6,9 @@ import pytest
 from app.experiments.assignment import Place
 from app.experiments.counts import Counts
 from app.experiments.recorder import Pair, Recorder
-from app.registry import Database, OperationalError, experiments, migrations, models, records
+from app.registry import Database, OperationalError, experiments, models, records
 from app.registry.records import LabelSum, NewOutcome
+from tests import registries
 from tests.app.registry.conftest import new_revision
 from tests.app.registry.test_experiments import add_variant, new
 
@@ -19,7 +20,7 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         url = f"sqlite:///{folder / 'registry.sqlite3'}"
-        migrations.upgrade(url)
+        registries.migrate(url)
         self.database = Database(url)
         with self.database.writing() as session:
             revision, _ = models.register(session, "resnet", new_revision())

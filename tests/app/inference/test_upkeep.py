@@ -7,11 +7,11 @@ import pytest
 
 from app.blobs import open_store
 from app.inference.upkeep import Upkeep
-from app.registry import Database, migrations, models, variants
+from app.registry import Database, models, variants
 from app.serving.pool import Artifact, Pool
 from app.serving.statistics import Statistics
 from app.settings import Settings
-from tests import graphs
+from tests import graphs, registries
 from tests.app.registry.conftest import new_revision
 from tests.app.serving.artifacts import kept_model
 
@@ -21,7 +21,7 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         url = f"sqlite:///{folder / 'registry.sqlite3'}"
-        migrations.upgrade(url)
+        registries.migrate(url)
         self.database = Database(url)
         self.blobs = open_store(Settings(home=folder))
         self.pool = Pool(self.blobs, folder, folder / "mapped", intra_op_threads=1)

@@ -14,9 +14,8 @@ from fastapi.testclient import TestClient
 
 from app.engines.engine import NUMPY_TYPES
 from app.main import create_app
-from app.registry import migrations
 from app.settings import Settings
-from tests import graphs
+from tests import graphs, registries
 from tests.app.conftest import onnx_bytes, upload_model
 
 LARGEST = 1024**2
@@ -41,7 +40,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """`linear`: x FP32[-1,16]; `types`: an input of each datatype; `tokens`: ids and mask INT64[-1,-1]."""
     settings = Settings(home=tmp_path_factory.mktemp("wrong") / "home", max_inference_bytes=LARGEST, grpc_port=0)
     settings.make_folders()
-    migrations.upgrade(settings.registry_url)
+    registries.migrate(settings.registry_url)
     with TestClient(create_app(settings), base_url="http://localhost", raise_server_exceptions=False) as client:
         assert upload_model(client).status_code == 201
         assert upload_model(client, onnx_bytes(graphs.all_datatypes()), name="types").status_code == 201

@@ -4,7 +4,8 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from app.registry import Database, OperationalError, is_full, migrations, models, workers
+from app.registry import Database, OperationalError, is_full, models, workers
+from tests import registries
 from tests.app.registry.conftest import new_revision
 
 
@@ -19,7 +20,7 @@ def write_beyond(database: Database) -> None:
 
 def test_a_registry_without_room_says_so(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/registry.sqlite3"
-    migrations.upgrade(url)
+    registries.migrate(url)
     database = Database(url)
     with pytest.raises(OperationalError) as caught:
         write_beyond(database)

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from app.errors import Conflict, Invalid
-from app.registry import Database, dump, migrations
+from app.registry import Database, dump
+from tests import registries
 from tests.app.registry.filled import ROWS, counts, fill, reflected
 
 
@@ -20,10 +21,10 @@ def full(database: Database) -> Database:
 def other(tmp_path, request: pytest.FixtureRequest, registry_url: str):  # type: ignore[no-untyped-def]
     """An empty registry of the other kind of database."""
     if registry_url.startswith("sqlite"):
-        url = request.getfixturevalue("postgresql_url").replace("postgresql://", "postgresql+psycopg://")
+        url = registries.new_postgresql(request.getfixturevalue("postgresql_server"))
     else:
         url = f"sqlite:///{tmp_path / 'other.sqlite3'}"
-    migrations.upgrade(url)
+        registries.migrate(url)
     database = Database(url)
     yield database
     database.close()

@@ -13,8 +13,8 @@ from app.access import needs
 from app.caller import Scope
 from app.inference.grpc.schema import METHODS, SERVICE
 from app.main import create_app
-from app.registry import migrations
 from app.settings import Settings
+from tests import registries
 from tests.app.access.keyed import Keyed, keyed_by
 from tests.app.conftest import upload_model
 from tests.servers import free_port
@@ -27,7 +27,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Keyed, gr
     port = free_port()
     settings = Settings(home=tmp_path_factory.mktemp("keys") / "home", grpc_port=port)
     settings.make_folders()
-    migrations.upgrade(settings.registry_url)
+    registries.migrate(settings.registry_url)
     with (
         TestClient(create_app(settings), base_url="http://localhost") as client,
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,

@@ -12,9 +12,8 @@ from grpc import StatusCode
 
 from app.inference.grpc.schema import METHODS, SERVICE
 from app.main import create_app
-from app.registry import migrations
 from app.settings import Settings
-from tests import graphs
+from tests import graphs, registries
 from tests.app.conftest import onnx_bytes, upload_model
 from tests.servers import free_port
 
@@ -29,7 +28,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
     port = free_port()
     settings = Settings(home=tmp_path_factory.mktemp("wrong") / "home", max_inference_bytes=LARGEST, grpc_port=port)
     settings.make_folders()
-    migrations.upgrade(settings.registry_url)
+    registries.migrate(settings.registry_url)
     with (
         TestClient(create_app(settings), base_url="http://localhost") as client,
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
