@@ -10,7 +10,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 import pytest
@@ -19,11 +19,25 @@ import pytest
 _TEMPORARY = tempfile.gettempdir()
 
 
-def missing(what: str) -> None:
-    """Skip a test that needs `what`; where nothing may be skipped, fail it."""
+#: How to get what tests need and Octet does not.
+_INSTALL = {
+    "Chromium": "apt-get install chromium",
+    "PostgreSQL": "apt-get install postgresql",
+    "Redis": "apt-get install redis-server",
+    "atheris": "pip install -e '.[fuzz]'",
+    "curl": "apt-get install curl",
+    "perf_analyzer": ".ci/run shows how",
+    "schemathesis": "pip install -e '.[fuzz]'",
+    "torch": "pip install -e '.[qat]'",
+}
+
+
+def missing(what: str) -> NoReturn:
+    """Skip a test that needs `what`, and say how to get it; where nothing may be skipped, fail the test."""
+    told = f"{what} is not installed: {_INSTALL[what]}" if what in _INSTALL else f"{what} is missing"
     if os.environ.get("OCTET_TEST_NO_SKIP") == "1":
-        pytest.fail(f"{what} is missing, and OCTET_TEST_NO_SKIP is set")
-    pytest.skip(f"{what} is not installed")
+        pytest.fail(f"{told} (OCTET_TEST_NO_SKIP is set)")
+    pytest.skip(told)
 
 
 def free_port() -> int:
@@ -95,8 +109,6 @@ class PostgreSQL(_Server):
         initdb, postgres = _postgresql_binary("initdb"), _postgresql_binary("postgres")
         if initdb is None or postgres is None:
             missing("PostgreSQL")
-        assert initdb is not None
-        assert postgres is not None
         # Not among the folders of the tests, which are for their owner alone: PostgreSQL refuses to run as root.
         folder = self._folder = Path(tempfile.mkdtemp(prefix="octet-postgresql-", dir=_TEMPORARY))
         data, port = folder / "data", _lasting_port()
@@ -153,7 +165,8 @@ class PostgreSQL(_Server):
 
 
 def _postgresql_binary(name: str) -> str | None:
-    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    """On the PATH; or in Debian's folder, which is not on it, where Debian's `psql` is."""
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True) if shutil.which("psql") else []
     return str(places[0]) if places else shutil.which(name)
 
 
@@ -164,7 +177,6 @@ class Redis(_Server):
         redis = shutil.which("redis-server")
         if redis is None:
             missing("Redis")
-        assert redis is not None
         port = _lasting_port()
         command = [redis, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         super().__init__([*command, "--dir", str(folder)], port, folder / "redis.log")

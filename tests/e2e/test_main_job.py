@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,9 +14,12 @@ import pytest
 from tests import graphs
 from tests.e2e.conftest import npz
 from tests.e2e.service import Service
+from tests.servers import missing
 
 
 def curl(*arguments: str) -> dict[str, object]:
+    if shutil.which("curl") is None:
+        missing("curl")
     done = subprocess.run(["curl", "-sS", "--fail-with-body", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)  # type: ignore[no-any-return]
