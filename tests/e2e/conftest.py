@@ -3,14 +3,13 @@
 import io
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests import graphs
-from tests.e2e.browsing import Window, artifacts, launched
+from tests.e2e.browsing import Window, launched
 from tests.e2e.service import Service
 from tests.e2e.shared import Shared, Stack, running_service, running_stack
 from tests.servers import free_port
@@ -109,8 +108,8 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def window(chromium: Browser, embedded: Service, tmp_path: Path) -> Iterator[Window]:
-    window = Window(chromium, embedded.url, artifacts(tmp_path / "shots"))
+def window(request: pytest.FixtureRequest, chromium: Browser, embedded: Service) -> Iterator[Window]:
+    window = Window(chromium, embedded.url, thorough="not slow" not in request.config.option.markexpr)
     yield window
     window.close()
     assert window.beyond == []

@@ -216,7 +216,7 @@ class Caller(threading.Thread):
             self.told_to_leave = connection == "close"
 
 
-@pytest.fixture(params=[1, WORKERS])
+@pytest.fixture
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
     """A gateway of one process, and of several, on SQLite."""
     service = Service(
@@ -230,6 +230,7 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
     service.stop()
 
 
+@pytest.mark.parametrize("service", [pytest.param(1, marks=pytest.mark.slow), WORKERS], indirect=True)
 def test_a_gateway_that_ends_under_load_fails_no_request(service: Service) -> None:
     callers = [Caller(service) for _ in range(8)]
     for caller in callers:
@@ -244,6 +245,7 @@ def test_a_gateway_that_ends_under_load_fails_no_request(service: Service) -> No
     gateway.wait(timeout=30)
 
 
+@pytest.mark.parametrize("service", [1, pytest.param(WORKERS, marks=pytest.mark.slow)], indirect=True)
 def test_a_gateway_that_ends_is_not_ready_and_ends_what_it_has_begun(service: Service) -> None:
     turns = _turns_of_seconds(service, 5.0)
     statuses: list[int] = []

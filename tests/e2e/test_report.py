@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Route
 
-from tests.e2e.browsing import Window, artifacts
+from tests.e2e.browsing import Window
 from tests.e2e.service import Service
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -31,8 +31,7 @@ def evaluated(embedded: Service) -> Service:
 def test_a_report_is_read_in_a_browser_and_kept_on_a_disk(
     evaluated: Service, chromium: Browser, tmp_path: Path
 ) -> None:
-    shots = artifacts(tmp_path / "shots")
-    window = Window(chromium, evaluated.url, shots)
+    window = Window(chromium, evaluated.url)
     page = window.open(PATH)
     assert page.locator("h1").inner_text() == "resnet20 · int8"
     assert page.locator("[data-chart]").count() == page.locator(".uplot canvas").count() > 3

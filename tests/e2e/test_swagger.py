@@ -126,12 +126,12 @@ def test_examples_of_an_upload_a_job_and_an_inference_work_when_they_are_pressed
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_example_works_when_it_is_pressed(chromium: Browser, demonstrated: Service, tmp_path: Path) -> None:
+def test_every_example_works_when_it_is_pressed(chromium: Browser, demonstrated: Service) -> None:
     """By somebody who has signed in with "Authorize", since the service has a key by now."""
     key = octet(demonstrated, "keys", "create", "me", "--scope", "admin")
     demonstrated.http.headers["X-API-Key"] = key
     eventually(lambda: httpx.get(f"{demonstrated.url}/api/v1/models").status_code == 401, what="the key")
-    window = Window(chromium, demonstrated.url, tmp_path)
+    window = Window(chromium, demonstrated.url)
     ui = opened(window, demonstrated)
     ui.authorize(key)
     _press_uploads(ui)
