@@ -15,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.e2e.browsing import Window, is_good
+from tests.e2e.conftest import npz
 from tests.e2e.service import Service
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -24,9 +25,9 @@ WAIT_MS = 60_000
 
 
 @pytest.fixture
-def model(embedded: Service) -> Service:
-    """`model` is the example, with a variant `fp16` and a dataset `samples`."""
-    embedded.upload_dataset((EXAMPLES / "cifar10_512.npz").read_bytes())
+def model(embedded: Service, samples: dict[str, Any]) -> Service:
+    """`model` is the example, with a variant `fp16` and a dataset `samples` of some of its samples."""
+    embedded.upload_dataset(npz(**{name: array[:64] for name, array in samples.items()}))
     labels = (EXAMPLES / "cifar10_labels.json").read_text()
     embedded.upload_model((EXAMPLES / "resnet20.onnx").read_bytes(), labels=labels)
     job = embedded.finished(embedded.submit(method="fp16", dataset="samples"), seconds=120)
