@@ -312,6 +312,9 @@ def _patched(service: Service, experiment_id: str, **changes: object) -> int:
 
 
 def test_the_system_shows_what_is_loaded_and_how_busy_it_is(window: Window, model: Service, users: Users) -> None:
+    # A gateway shows what it has served since it was started.
+    assert model.processes["serve"].end() == 0
+    model.start()
     page = window.open("/system")
     expect(page.get_by_text("Nothing is loaded")).to_be_visible()
     is_good(window, "system-idle")
