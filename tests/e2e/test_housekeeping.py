@@ -59,7 +59,7 @@ def test_a_backup_of_a_busy_service_is_served_elsewhere(
     before = {variant: answer(service, variant) for variant in ("original", "int8")}
     uploads = Uploads(service)
     uploads.start()
-    saved = [tmp_path / f"saved-{number}.tar" for number in range(3)]
+    saved = [tmp_path / f"saved-{number}.tar" for number in range(2)]
     for target in saved:
         assert "Saved" in run(service, "backup", str(target))
     uploads.stopping.set()
@@ -88,7 +88,7 @@ def test_clearing_up_beside_a_busy_service_takes_nothing_that_it_needs(
     job_id = embedded.submit(method="int8", dataset="samples")
     uploads = Uploads(embedded)
     uploads.start()
-    for _ in range(5):
+    for _ in range(3):
         assert "0 blobs" in run(embedded, "gc")
     uploads.stopping.set()
     uploads.join(timeout=60)
@@ -103,7 +103,7 @@ def test_clearing_up_beside_a_busy_service_takes_nothing_that_it_needs(
     answer(embedded, "int8")
 
 
-@pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--json"]])
+@pytest.mark.parametrize("arguments", [["doctor"], pytest.param(["doctor", "--json"], marks=pytest.mark.slow)])
 def test_a_running_service_is_found_well(embedded: Service, arguments: list[str]) -> None:
     told = run(embedded, *arguments)
     assert "slots at work" in told
