@@ -13,8 +13,9 @@ EXTRAS := test
 demo: $(VENV)/installed
 	$(BIN)/octet demo $(ARGS)
 
-# Tests of one file share what they started, so one process runs them all.
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+# Tests of one file share what they started, so one process runs them all. In the order of the folders, for which the
+# long end-to-end tests are not the last.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Before each commit: lint, types, layers and unit tests.
 check: lint

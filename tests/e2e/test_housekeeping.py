@@ -48,6 +48,7 @@ class Uploads(threading.Thread):
             self._service.upload_model(model.SerializeToString(), name="other")
             assert self._service.http.delete("/api/v1/models/other").status_code == 204
             self.done += 1
+            self.stopping.wait(0.1)
 
 
 def test_a_backup_of_a_busy_service_is_served_elsewhere(
