@@ -10,8 +10,9 @@ from app.api.parameters import DatasetName, DeletedDataset
 from app.api.services import Provided
 from app.api.uploads import received
 from app.intake import dataset_formats
-from app.intake.artifacts import CheckedDataset, Limits
+from app.intake.artifacts import Limits
 from app.intake.deposit import deposit, discard
+from app.intake.registration import register_dataset
 from app.intake.sandbox import inspect_dataset
 from app.registry import datasets
 from app.registry.database import NOTHING
@@ -99,22 +100,11 @@ def create(
     with received(file, services.settings.scratch_folder) as (source, folder):
         checked = inspect_dataset(source, file.filename or "", folder, limits, preprocess or None)
         with deposit(services.database, services.blobs, {checked.digest: checked.path}, changes=NOTHING) as session:
-            dataset, is_new = datasets.register(session, name, _new_dataset(checked))
+            dataset, is_new = register_dataset(session, name, checked)
             view = DatasetView.of(dataset)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/api/v1/datasets/{name}"
     return view
-
-
-def _new_dataset(checked: CheckedDataset) -> datasets.NewDataset:
-    return datasets.NewDataset(
-        digest=checked.digest,
-        size_bytes=checked.size_bytes,
-        samples=checked.samples,
-        arrays=[array.as_json() for array in checked.arrays],
-        labelled=checked.labelled,
-        class_names=list(checked.class_names) if checked.class_names else None,
-    )
 
 
 @routes.get("", operation_id="list_datasets", summary="All datasets")

@@ -2,16 +2,17 @@
 
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any
 
-import anyio
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel
-from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.concurrency import run_in_threadpool
+from sse_starlette import EventSourceResponse
 
+from app.api import event_stream
+from app.api.event_stream import Event
 from app.api.experiment_views import (
     AssignmentView,
     ChangeRequest,
@@ -32,12 +33,10 @@ from app.experiments.definition import guardrails_of, samples_of, split_of
 from app.experiments.guardrails import check_outcome_name
 from app.registry import Session, experiments, models, variants
 from app.registry.experiments import Key, NewExperiment
-from app.registry.tables import Experiment, ExperimentEvent, Json
+from app.registry.tables import Experiment, Json
 from app.serving.pool import Artifact
 
 routes = APIRouter(prefix="/models/{model}/experiments", tags=["experiments"])
-
-_POLL_SECONDS = 0.2
 
 _NOT_FOUND = {"description": "There is no such model, or it has no such experiment."}
 _FINAL = {"description": "The experiment has ended, or its state does not allow it."}
@@ -191,15 +190,12 @@ def timeline(model: ModelName, experiment_id: ExperimentId, services: Provided) 
     summary="What happens to an experiment, as it happens",
     response_class=EventSourceResponse,
     responses={
-        200: {
-            "description": "One event a change, as in the timeline.",
-            "content": {"text/event-stream": {"example": _EVENT}},
-        },
+        200: event_stream.documented(_EVENT, "One event a change, as in the timeline."),
         404: _NOT_FOUND,
         422: {"description": "`Last-Event-ID` is not the id of an event."},
     },
 )
-async def events(
+def events(
     model: ModelName,
     experiment_id: ExperimentId,
     services: Provided,
@@ -210,10 +206,8 @@ async def events(
     It ends with the experiment, which may take days: this page shows the answer only then. A client that was cut off
     goes on after the `Last-Event-ID` it sends.
     """
-    if last_event_id is not None and not (last_event_id.isascii() and last_event_id.isdigit()):
-        raise Invalid("Last-Event-ID must be the id of an event", field="Last-Event-ID")
-    await run_in_threadpool(_check_exists, services, model, experiment_id)
-    return EventSourceResponse(_stream(services, experiment_id, min(int(last_event_id or 0), 2**31 - 1)))
+    _check_exists(services, model, experiment_id)
+    return event_stream.response(partial(_events_after, services, experiment_id), last_event_id)
 
 
 @routes.get(
@@ -471,19 +465,12 @@ def _wanted_etag(if_match: str) -> int | None:
     return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else -1
 
 
-async def _stream(services: Services, experiment_id: str, last_id: int) -> AsyncIterator[ServerSentEvent]:
-    while True:
-        fresh, over = await run_in_threadpool(_events_after, services, experiment_id, last_id)
-        for event in fresh:
-            last_id = event.id
-            yield ServerSentEvent(id=str(event.id), event=event.kind, data=EventView.of(event).model_dump_json())
-        if over:
-            return
-        await anyio.sleep(_POLL_SECONDS)
-
-
-def _events_after(services: Services, experiment_id: str, last_id: int) -> tuple[list[ExperimentEvent], bool]:
+def _events_after(services: Services, experiment_id: str, last_id: int) -> tuple[list[Event], bool]:
     """New events, and whether none can follow: the experiment has ended, or was deleted with its model."""
     with services.database.reading() as session:
         state = experiments.state_of(session, experiment_id)
-        return experiments.events_after(session, experiment_id, last_id), state is None or state in experiments.FINAL
+        fresh = [
+            Event(each.id, each.kind, EventView.of(each).model_dump_json())
+            for each in experiments.events_after(session, experiment_id, last_id)
+        ]
+        return fresh, state is None or state in experiments.FINAL

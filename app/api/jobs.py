@@ -2,33 +2,28 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
-import anyio
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Response
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, Field
-from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.concurrency import run_in_threadpool
+from sse_starlette import EventSourceResponse
 
+from app.api import event_stream
 from app.api.bodies import Strict
+from app.api.event_stream import Event
 from app.api.parameters import IdempotencyKey, JobId, LastEventId
 from app.api.services import Provided, Services
 from app.contracts import methods
-from app.engines import TensorSpec
-from app.errors import Invalid
-from app.intake.artifacts import ArraySpec
 from app.intake.deposit import discard_checkpoints
-from app.intake.matching import check_match
-from app.registry import Session, datasets, jobs, models, points
+from app.intake.submission import Idempotency, JobOrder, submit
+from app.registry import jobs
 from app.registry.database import NOTHING
-from app.registry.tables import Dataset, Job, JobEvent, Model, Revision
+from app.registry.tables import Job, JobEvent
 
 routes = APIRouter(prefix="/jobs", tags=["jobs"])
-
-_POLL_SECONDS = 0.2
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 _EVENT = (
@@ -52,6 +47,16 @@ class JobRequest(Strict):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Those of the method, which an unknown one is answered with."
     )
+
+    def order(self) -> JobOrder:
+        return JobOrder(
+            model=self.model,
+            method=self.method,
+            revision=self.revision,
+            dataset=self.dataset,
+            label=self.variant,
+            options=self.options,
+        )
 
 
 _EXAMPLES: dict[str, Example] = {
@@ -132,33 +137,6 @@ class JobView(BaseModel):
         )
 
 
-def submit(
-    session: Session,
-    model: Model,
-    revision: Revision,
-    method: methods.Method,
-    *,
-    dataset: Dataset | None,
-    label: str | None = None,
-    options: dict[str, Any] | None = None,
-) -> Job:
-    """Queue a job once its dataset is known to fit the model; raises what `jobs.submit` and `check_match` do."""
-    if dataset is not None:
-        check_match(
-            [TensorSpec.from_json(spec) for spec in revision.inputs],
-            [ArraySpec.from_json(spec) for spec in dataset.arrays],
-        )
-    return jobs.submit(
-        session,
-        model=model,
-        revision=revision,
-        method=method,
-        options=options or {},
-        dataset=dataset,
-        label=label,
-    )
-
-
 @routes.post(
     "",
     status_code=202,
@@ -182,44 +160,15 @@ def create(
     variant is served under its label and in the comparison. A label is given once: to make another variant by the same
     method, choose another label.
     """
-    fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
-    method = methods.find(wanted.method)
+    idempotency = None
+    if idempotency_key:
+        idempotency = Idempotency(idempotency_key, hashlib.sha256(wanted.model_dump_json().encode()).hexdigest())
     with services.database.writing(changes=NOTHING) as session:
-        model = models.find(session, wanted.model, for_update=True)
-        job = jobs.remembered(session, idempotency_key, fingerprint) if idempotency_key else None
-        if job is None:
-            revision = models.find_revision(session, model, wanted.revision)
-            complete = _with_point(session, revision, method, wanted)
-            job = submit(
-                session,
-                model,
-                revision,
-                method,
-                dataset=datasets.find(session, complete.dataset) if complete.dataset is not None else None,
-                label=complete.variant,
-                options=complete.options,
-            )
-            if idempotency_key:
-                jobs.remember(session, idempotency_key, fingerprint, job)
+        job = submit(session, wanted.order(), idempotency)
         view = JobView.of(job)
     services.outbox.announce()
     response.headers["Location"] = f"/api/v1/jobs/{view.id}"
     return view
-
-
-def _with_point(session: Session, revision: Revision, method: methods.Method, wanted: JobRequest) -> JobRequest:
-    """`wanted`, completed by what the search of the point it names was asked for, if it names one."""
-    point_id = wanted.options.get("point") if "point" in method.options.model_fields else None
-    if not isinstance(point_id, str):
-        return wanted
-    point = points.find_of(session, revision, point_id)
-    return wanted.model_copy(
-        update={
-            "options": points.options_for(point, method, wanted.options),
-            "dataset": wanted.dataset if wanted.dataset is not None else point.dataset,
-            "variant": wanted.variant or jobs.free_label(session, revision, points.label_of(point)),
-        }
-    )
 
 
 @routes.get(
@@ -273,17 +222,13 @@ def cancel(job_id: JobId, services: Provided) -> JobView:
     summary="A job's changes, as they happen",
     response_class=EventSourceResponse,
     responses={
-        200: {
-            "description": "One event a change: its data is the job's state in JSON.",
-            "content": {"text/event-stream": {"example": _EVENT}},
-        },
+        200: event_stream.documented(_EVENT, "One event a change: its data is the job's state in JSON."),
         404: _NO_JOB,
         422: {"description": "`Last-Event-ID` is not the id of an event."},
     },
 )
-async def events(
+def events(
     job_id: JobId,
-    request: Request,
     services: Provided,
     last_event_id: LastEventId = None,
 ) -> EventSourceResponse:
@@ -292,34 +237,20 @@ async def events(
     All changes so far come at once, and new ones as they happen. It ends with the final state; of a job that runs,
     this page shows the answer only then. A client that was cut off goes on after the `Last-Event-ID` it sends.
     """
-    if last_event_id is not None and not (last_event_id.isascii() and last_event_id.isdigit()):
-        raise Invalid("Last-Event-ID must be the id of an event", field="Last-Event-ID")
-    await run_in_threadpool(_check_exists, services, job_id)
-    stream = _stream(services, job_id, min(int(last_event_id or 0), 2**31 - 1))
-    return EventSourceResponse(stream)
-
-
-def _check_exists(services: Services, job_id: str) -> None:
     with services.database.reading() as session:
         jobs.find(session, job_id)
+    return event_stream.response(partial(_events_after, services, job_id), last_event_id)
 
 
-async def _stream(services: Services, job_id: str, last_id: int) -> AsyncIterator[ServerSentEvent]:
-    while True:
-        fresh, over = await run_in_threadpool(_events_after, services, job_id, last_id)
-        for event in fresh:
-            last_id = event.id
-            yield ServerSentEvent(id=str(event.id), event=event.state, data=json.dumps(_event_view(job_id, event)))
-        if over:
-            return
-        await anyio.sleep(_POLL_SECONDS)
-
-
-def _events_after(services: Services, job_id: str, last_id: int) -> tuple[list[JobEvent], bool]:
+def _events_after(services: Services, job_id: str, last_id: int) -> tuple[list[Event], bool]:
     """New events, and whether none can follow: the job has ended, or was deleted with its model."""
     with services.database.reading() as session:
         state = jobs.state_of(session, job_id)
-        return jobs.events_after(session, job_id, last_id), state is None or state in jobs.FINAL
+        fresh = [
+            Event(each.id, each.state, json.dumps(_event_view(job_id, each)))
+            for each in jobs.events_after(session, job_id, last_id)
+        ]
+        return fresh, state is None or state in jobs.FINAL
 
 
 def _event_view(job_id: str, event: JobEvent) -> dict[str, Any]:

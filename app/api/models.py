@@ -7,7 +7,7 @@ from fastapi import APIRouter, File, Form, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.api.bodies import Strict
-from app.api.jobs import JobView, submit
+from app.api.jobs import JobView
 from app.api.parameters import DeletedModel, ModelName, RevisionNumber
 from app.api.services import Provided
 from app.api.uploads import received
@@ -15,12 +15,14 @@ from app.contracts import methods
 from app.contracts.operators import quantized_operators
 from app.engines import DEFAULT_ENGINE
 from app.errors import Invalid
-from app.intake.artifacts import CheckedModel, Limits
+from app.intake.artifacts import Limits
 from app.intake.deposit import deposit, discard
+from app.intake.registration import register_model
 from app.intake.sandbox import inspect_model
+from app.intake.submission import submit_missing
 from app.registry import Session, datasets, jobs, models, variants
 from app.registry.tables import Model, Revision
-from app.serving.pool import Artifact
+from app.serving import defaults
 
 routes = APIRouter(prefix="/models", tags=["models"])
 
@@ -133,12 +135,9 @@ def create(
     limits = Limits(services.settings.inspection_seconds, services.settings.max_unpacked_bytes)
     with received(file, services.settings.scratch_folder) as (source, folder):
         checked = inspect_model(source, file.filename or "", folder, limits)
-        files = {checked.file_digest: checked.path}
-        if checked.data_digest is not None and checked.data_path is not None:
-            files[checked.data_digest] = checked.data_path
-        with deposit(services.database, services.blobs, files, changes=name) as session:
-            revision, is_new = models.register(session, name, _new_revision(checked, class_names))
-            _queue(session, revision, wanted, dataset)
+        with deposit(services.database, services.blobs, checked.files, changes=name) as session:
+            revision, is_new = register_model(session, name, checked, class_names=class_names, engine=DEFAULT_ENGINE)
+            submit_missing(session, revision, wanted, dataset or None)
             view = ModelView.of(session, revision.model, revision)
     services.outbox.announce()
     response.status_code = 201 if is_new else 200
@@ -159,32 +158,6 @@ def _checked_labels(labels: str) -> list[str] | None:
             f'\'labels\' must be a JSON list of class names, such as ["cat", "dog"]: {error.errors()[0]["msg"]}',
             field="labels",
         ) from error
-
-
-def _new_revision(checked: CheckedModel, class_names: list[str] | None) -> models.NewRevision:
-    return models.NewRevision(
-        digest=checked.digest,
-        file_digest=checked.file_digest,
-        data_digest=checked.data_digest,
-        data_name=checked.data_path.name if checked.data_path else None,
-        size_bytes=checked.size_bytes,
-        opset=checked.opset,
-        inputs=[spec.as_json() for spec in checked.inputs],
-        outputs=[spec.as_json() for spec in checked.outputs],
-        operators=checked.operators,
-        operator_nodes=checked.operator_nodes,
-        float_bytes=checked.float_bytes,
-        class_names=class_names,
-        engine=DEFAULT_ENGINE,
-    )
-
-
-def _queue(session: Session, revision: Revision, wanted: list[methods.Method], dataset: str) -> None:
-    """A job for each method, but for those that were done or are under way: uploading twice is harmless."""
-    found = datasets.find(session, dataset) if dataset else None
-    for method in wanted:
-        if not jobs.is_asked_for(session, revision, method):
-            submit(session, revision.model, revision, method, dataset=found)
 
 
 @routes.get("", operation_id="list_models", summary="All models")
@@ -255,17 +228,5 @@ def set_default(model: ModelName, wanted: DefaultRequest, services: Provided) ->
 
     A rejected one is refused unless `override` is true.
     """
-    with services.database.reading() as session:
-        found = models.find(session, model)
-        variant = variants.find(session, found, wanted.variant)
-        if not wanted.override:
-            variants.check_serves(found, variant)
-    services.pool.load(Artifact.of(variant))
-    with services.database.writing(changes=model) as session:
-        found = models.find(session, model, for_update=True)
-        chosen = variants.find(session, found, str(variant.version))
-        if wanted.override:
-            variants.override(chosen)
-        variants.check_serves(found, chosen)
-        models.set_default(session, found, chosen)
-        return DefaultView(model=model, variant=chosen.label, version=chosen.version)
+    chosen = defaults.set_default(services.database, services.pool, model, wanted.variant, override=wanted.override)
+    return DefaultView(model=model, variant=chosen.label, version=chosen.version)

@@ -43,6 +43,14 @@ class CheckedModel:
     operator_nodes: dict[str, str]
     float_bytes: int
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files by their digests."""
+        files = {self.file_digest: self.path}
+        if self.data_digest is not None and self.data_path is not None:
+            files[self.data_digest] = self.data_path
+        return files
+
     def as_json(self) -> dict[str, Any]:
         """Files by their names within the folder: paths never leave the process that made them."""
         return vars(self) | {
