@@ -1,6 +1,7 @@
 """Checked uploads, kept for tests that upload the same file again: a child process for each costs 0.3 s of CPU."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,17 @@ _ask = sandbox._Child.ask
 _known: dict[object, tuple[dict[str, Any], dict[str, bytes]]] = {}
 
 
-def ask(child: Any, source: Path, filename: str, preprocess: str | None) -> dict[str, Any]:
+def ask(child: Any, source: Path, filename: str, **particulars: Any) -> dict[str, Any]:
     """Stand in for `sandbox._Child.ask`: start a child process for the first upload of a content only.
 
     A refused upload is checked each time. Tests of the checks themselves (`tests/app/intake`) do without this.
     """
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     operators = tuple(sorted(custom_operators.allowed().items()))
-    upload = (child.kind, digest, filename, preprocess, child.limits, operators)
+    upload = (child.kind, digest, filename, json.dumps(particulars), child.limits, operators)
     before = set(child.folder.iterdir())
     if upload not in _known:
-        answer = _ask(child, source, filename, preprocess)
+        answer = _ask(child, source, filename, **particulars)
         files = {path.name: path.read_bytes() for path in set(child.folder.iterdir()) - before}
         _known[upload] = answer, files
     else:

@@ -18,11 +18,11 @@ from app.blobs.stores import STORES
 from app.digest import sha256_of
 from app.errors import InvalidModel
 from app.main import create_app
-from app.registry import Database, jobs, migrations
+from app.registry import Database, jobs
 from app.serving.loading import Artifact
 from app.serving.pool import Pool
 from app.settings import Settings
-from tests import graphs
+from tests import graphs, registries
 from tests.app.conftest import onnx_bytes, upload_dataset, upload_model
 from tests.blob_stores import ROW, SqliteBlobStore
 from worker.runner import Runner
@@ -48,7 +48,7 @@ def _settings(folder: Path) -> Settings:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     settings = _settings(tmp_path)
-    migrations.upgrade(settings.registry_url)
+    registries.migrate(settings.registry_url)
     return settings
 
 
