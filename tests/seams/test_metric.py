@@ -83,5 +83,5 @@ def test_the_original_has_its_own_figures(octet: Octet) -> None:
     original, variant = octet.client.get("/api/v1/models/linear/variants").json()
     (accuracy,) = original["metrics"]
     assert (accuracy["name"], accuracy["original"], accuracy["variant"]) == ("accuracy", original["accuracy"], None)
-    assert [metric["name"] for metric in variant["metrics"]] == ["accuracy", "agreement", "cosine", "sqnr_db"]
+    assert [metric["name"] for metric in variant["metrics"]][:4] == ["accuracy", "agreement", "cosine", "sqnr_db"]
     assert variant["metrics"][1]["variant"] == variant["agreement"]

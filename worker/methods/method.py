@@ -74,7 +74,8 @@ class Task:
 class Made:
     """An artifact, and what evaluation and report need to know of how it was made.
 
-    `reference` is an FP32 model whose tensors carry the names that they have in the artifact. `facts` are JSON.
+    `reference` is an FP32 model whose tensors carry the names that they have in the artifact. `facts` are JSON;
+    their `types` say the types of weights and activations, and the `reason` for them.
     `ranges` are those calibrated, low and high, of tensors of `reference`, and `histograms` what they were found on.
     `repairs` say in words, by node of `reference`, what was done to it. `statistics` is a file with what calibration
     found, for the next job on the same samples. `sections` are further parts of the report, JSON as well. `points` are

@@ -11,12 +11,14 @@ from app.errors import InvalidDataset
 from app.intake import sandbox
 from app.intake.dataset import _imported
 from app.intake.dataset_file import open_dataset
-from app.intake.dataset_formats import FORMATS
+from app.intake.dataset_formats import FORMATS, endings
 from tests.app.intake.conftest import Room
 from tests.app.intake.text_matrix import ROW
 from tests.app.web.markup import Page
 
 _TESTS = Path(__file__).parents[2]
+#: Of all formats, the toy last.
+_ENDINGS = (*endings(), ".txt")
 _DOCUMENT = """
 from app.intake.dataset_formats import FORMATS
 from tests.app.intake.text_matrix import ROW
@@ -58,8 +60,8 @@ def test_a_new_format_is_uploaded_with_its_options(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("filename", "content", "preprocess", "problem"),
     [
-        ("samples.doc", b"1", "", "accepted are .npz, .npy, .zip, .csv, .jsonl, .parquet, .txt"),
-        ("samples.txt", b"", "", "as one of .npz, .npy, .zip, .csv, .jsonl, .parquet, .txt"),
+        ("samples.doc", b"1", "", f"accepted are {', '.join(_ENDINGS)}"),
+        ("samples.txt", b"", "", f"as one of {', '.join(_ENDINGS)}"),
         ("samples.txt", b"one two", "", "not a matrix of numbers"),
         ("samples.txt", b"1", '{"seperator": ","}', "(known: input, separator)"),
     ],
@@ -75,7 +77,7 @@ def test_errors_name_the_new_format_and_its_options(
 @pytest.mark.usefixtures("row")
 def test_the_form_of_the_dashboard_takes_the_new_format(client: TestClient) -> None:
     shown = Page(client.get("/datasets").text)
-    assert ("accept", ".npz,.npy,.zip,.csv,.jsonl,.parquet,.txt") in shown.attributes
+    assert ("accept", ",".join(_ENDINGS)) in shown.attributes
     assert ROW.content in shown.text
 
 
@@ -83,8 +85,9 @@ def test_the_help_and_the_document_list_the_new_format() -> None:
     shown = subprocess.run(
         [sys.executable, "-c", _DOCUMENT], capture_output=True, text=True, check=True, cwd=_TESTS.parent
     ).stdout
-    assert "(.npz, .npy, .zip, .csv, .jsonl, .parquet, .txt)" in " ".join(shown.split())
-    assert f"`.csv`, `.jsonl`, `.parquet`: a table, whose columns become arrays · `.txt`: {ROW.content}" in shown
+    assert f"({', '.join(_ENDINGS)})" in " ".join(shown.split())
+    assert "`.csv`, `.jsonl`, `.parquet`: a table, whose columns become arrays · `" in shown
+    assert f" · `.txt`: {ROW.content}" in shown
 
 
 @pytest.mark.usefixtures("row")

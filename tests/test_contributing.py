@@ -1,0 +1,99 @@
+"""The worked examples of CONTRIBUTING.md are done in a copy of the code, and their tests pass there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[1]
+_COPIED = ("app", "worker", "migrations", "tests", "docs", "examples", "pyproject.toml", "README.md", "Makefile")
+_STEP = re.compile(r"^(Create|Append to|Change) `([^`]+)`")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A code block, and what to do with it: `verb` is Create, Append to or Change."""
+
+    verb: str
+    path: str
+    code: str
+
+    def apply(self, root: Path) -> None:
+        target = root / self.path
+        match self.verb:
+            case "Create":
+                assert not target.exists(), f"{self.path} exists already"
+                target.write_text(self.code)
+            case "Append to":
+                target.write_text(f"{target.read_text()}\n\n{self.code}")
+            case _:
+                lines = self.code.splitlines(keepends=True)
+                old, new = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
+                text = target.read_text()
+                assert text.count(old) == 1, f"{self.path} has {text.count(old)} places for:\n{self.code}"
+                target.write_text(text.replace(old, new))
+
+
+def examples() -> dict[str, list[Step]]:
+    """The steps of each section that has some, by its heading."""
+    sections = re.split(r"^## ", (_ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
+    found = {section.partition("\n")[0]: list(_steps(section)) for section in sections[1:]}
+    return {heading: steps for heading, steps in found.items() if steps}
+
+
+def _steps(section: str) -> Iterator[Step]:
+    verb, path, language, lines = "", "", None, list[str]()
+    for line in section.splitlines(keepends=True):
+        if language is None and line.startswith("```"):
+            language = line[3:].strip()
+        elif language is not None and line.startswith("```"):
+            if language in {"python", "diff"}:
+                yield Step(verb, path, "".join(lines))
+            language, lines = None, []
+        elif language is not None:
+            lines.append(line)
+        elif step := _STEP.match(line):
+            verb, path = step.groups()
+
+
+def test_every_seam_has_an_example_with_a_test() -> None:
+    found = examples()
+    assert [heading.removeprefix("Add a ").removeprefix("Add an ") for heading in found] == [
+        "quantization method", "evaluation metric", "dataset format", "blob store",
+    ]  # fmt: skip
+    assert all(any("/test_" in step.path for step in steps) for steps in found.values())
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("heading", examples())
+def test_an_example_works_when_it_is_pasted(heading: str, tmp_path: Path) -> None:
+    for name in _COPIED:
+        source = _ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tmp_path / name)
+    steps = examples()[heading]
+    for step in steps:
+        step.apply(tmp_path)
+    changed = sorted({step.path for step in steps if step.path.endswith(".py")})
+    tests = [path for path in changed if "/test_" in path]
+    for command in (
+        ["ruff", "check", *changed],
+        ["ruff", "format", "--check", *changed],
+        ["pytest", "-q", "-p", "no:cacheprovider", *tests],
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, f"{' '.join(command)}\n{ended.stdout}{ended.stderr}"
