@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 
 _ROOT = Path(__file__).parents[1]
 _COPIED = ("app", "worker", "migrations", "tests", "docs", "examples", "pyproject.toml", "README.md", "Makefile")
+_BIN = Path(sys.executable).parent
 _STEP = re.compile(r"^(Create|Append to|Change) `([^`]+)`")
 
 
@@ -70,30 +71,44 @@ def test_every_seam_has_an_example_with_a_test() -> None:
     assert all(any("/test_" in step.path for step in steps) for steps in found.values())
 
 
-@pytest.mark.e2e
-@pytest.mark.parametrize("heading", examples())
-def test_an_example_works_when_it_is_pasted(heading: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code with all examples done."""
+    root = tmp_path_factory.mktemp("octet")
     for name in _COPIED:
         source = _ROOT / name
         if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, tmp_path / name)
-    steps = examples()[heading]
-    for step in steps:
-        step.apply(tmp_path)
-    changed = sorted({step.path for step in steps if step.path.endswith(".py")})
-    tests = [path for path in changed if "/test_" in path]
-    for command in (
-        ["ruff", "check", *changed],
-        ["ruff", "format", "--check", *changed],
-        ["pytest", "-q", "-p", "no:cacheprovider", *tests],
-    ):
-        ended = subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-        )
-        assert ended.returncode == 0, f"{' '.join(command)}\n{ended.stdout}{ended.stderr}"
+            shutil.copy(source, root / name)
+    for step in _all_steps():
+        step.apply(root)
+    return root
+
+
+def _all_steps() -> list[Step]:
+    return [step for steps in examples().values() for step in steps]
+
+
+def _run(copy: Path, command: Sequence[str | Path]) -> None:
+    ended = subprocess.run(
+        command,
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, f"{' '.join(map(str, command))}\n{ended.stdout}{ended.stderr}"
+
+
+@pytest.mark.e2e
+def test_the_tests_of_the_examples_pass(copy: Path) -> None:
+    tests = [step.path for step in _all_steps() if "/test_" in step.path]
+    _run(copy, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests])
+
+
+@pytest.mark.slow
+def test_the_examples_keep_to_types_layers_and_style(copy: Path) -> None:
+    changed = sorted({step.path for step in _all_steps() if step.path.endswith(".py")})
+    for command in (["ruff", "check", *changed], ["ruff", "format", "--check", *changed], ["mypy"], ["lint-imports"]):
+        _run(copy, [_BIN / command[0], *command[1:]])
