@@ -29,7 +29,8 @@ class BlobStore(Protocol):
     def put(self, path: Path, digest: str) -> None:
         """Move the file at `path`, whose content has `digest`, into the store.
 
-        The blob is complete and durable when this returns. When this raises, there is no new blob.
+        The blob is complete and durable when this returns. When this raises, there is no new blob. The caller holds
+        the lock of the registry, so a slow store delays other uploads and the ends of jobs.
 
         Raises:
             NoSpace: The store is full.
@@ -37,7 +38,7 @@ class BlobStore(Protocol):
         ...
 
     def delete(self, digest: str) -> None:
-        """Remove the blob; do nothing when there is none. Streams and leases that are open stay valid."""
+        """Remove the blob; do nothing when there is none. Open streams stay valid, and so do links (see `linked`)."""
         ...
 
     def exists(self, digest: str) -> bool:
@@ -65,7 +66,8 @@ class BlobStore(Protocol):
     def materialize(self, digest: str) -> AbstractContextManager[Path]:
         """Lease a local file that holds the blob; the file is read-only.
 
-        The path and its content are valid until the block ends. Use `linked` for a file with a name of your own.
+        The path and its content are valid until the block ends. A store that hands out its own file may lose the path
+        earlier, when the blob is deleted: use `linked` for a file that stays, under a name of your own.
 
         Raises:
             MissingBlob: The store has no such blob.

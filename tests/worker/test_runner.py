@@ -52,6 +52,17 @@ def test_a_failed_jobs_files_are_gone_before_its_failure_is_recorded(
         assert "No space left" in job.error
 
 
+def test_a_job_whose_model_is_missing_fails_with_the_reason(settings: Settings, database: Database) -> None:
+    job_id = submitted(settings, database)
+    open_store(settings).delete("a" * 64)
+    Runner(settings, database, open_store(settings)).run(job_id)
+    with database.reading() as session:
+        job = jobs.find(session, job_id)
+        assert job.state == "failed"
+        assert (job.error or "").endswith(f"blob {'a' * 64} is missing from the blob store")
+    assert list(settings.scratch_folder.glob("job-*")) == []
+
+
 def test_a_job_that_is_not_queued_is_left_alone(settings: Settings, database: Database) -> None:
     job_id = submitted(settings, database)
     with database.writing() as session:
