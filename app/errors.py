@@ -163,6 +163,10 @@ class Quarantined(Unavailable):
         return Quarantined(self.crashes, self.seconds, model)
 
 
+class UnknownEngine(Unavailable):
+    """A model needs an engine that this process does not have."""
+
+
 class NoSpace(OctetError):
     """The disk that holds uploads and artifacts is full."""
 

@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import cache, partial
@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from app import __version__, custom_operators, web
+from app import __version__, custom_operators, engines, web
 from app.access import exposure
 from app.access.exposure import Exposure
 from app.access.gate import Gate
@@ -38,8 +38,8 @@ from app.api.services import Services
 from app.api.strict_json import strict_json
 from app.blobs import open_store
 from app.confinement import confinement
-from app.engines import ENGINES
 from app.engines.cpu import usable_cores
+from app.errors import UnknownEngine
 from app.experiments.overseer import Overseer
 from app.experiments.recorder import Recorder
 from app.experiments.retention import Retention
@@ -83,6 +83,8 @@ _CONTROL_THREADS = 4
 def create_app(settings: Settings) -> ASGIApp:
     """The gateway as an ASGI application; its registry must have been migrated."""
     custom_operators.allow(custom_operators.listed(settings.custom_operators))
+    # An engine that is missing is better found out now than at the first upload.
+    engines.get(settings.engine)
     settings.make_folders()
     # Uploads are spooled where they are kept: on a disk known to be large, and under `home` like all else.
     tempfile.tempdir = str(settings.scratch_folder)
@@ -97,7 +99,7 @@ def create_app(settings: Settings) -> ASGIApp:
         settings.mapped_folder,
         intra_op_threads=settings.intra_op_threads,
         memory_bytes=model_memory,
-        engines=isolated or ENGINES,
+        engine=partial(_isolated_engine, isolated) if settings.isolate else engines.get,
     )
     statistics = Statistics()
     threads = settings.inference_threads or max(1, usable_cores() // settings.gateway_workers)
@@ -196,7 +198,13 @@ def _isolated(settings: Settings, model_memory: int) -> dict[str, IsolatedEngine
     if not settings.isolate:
         return {}
     limits = RunnerLimits(model_memory, settings.run_seconds)
-    return {name: IsolatedEngine(name, limits) for name in ENGINES}
+    return {name: IsolatedEngine(name, limits) for name in engines.names()}
+
+
+def _isolated_engine(isolated: Mapping[str, IsolatedEngine], name: str) -> IsolatedEngine:
+    if name not in isolated:
+        raise UnknownEngine(f"there is no engine '{name}'; there is {', '.join(isolated)}")
+    return isolated[name]
 
 
 def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:

@@ -76,6 +76,10 @@ class Settings(BaseSettings):
         description="Domains of operators beyond ONNX's that models may have, each with the library for onnxruntime"
         " that runs them, such as com.example=/opt/operators.so; by commas. That code is trusted.",
     )
+    engine: str = Field(
+        default="onnxruntime",
+        description="Engine that checks, serves and quantizes what is uploaded from now on.",
+    )
     inspection_seconds: float = Field(default=120, gt=0, description="Limit for checking one upload.")
 
     inference_threads: int = Field(default=0, ge=0, description="Requests computed at once; 0 means one a core.")

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime.quantization.calibrate import CalibrationDataReader, CalibrationMethod, create_calibrator
 
-from app.engines import ENGINES
+from app import engines
 from app.engines.cpu import this_cpu, usable_cores
 from app.intake.dataset_file import open_dataset
 from worker import onnx_files
@@ -66,6 +66,7 @@ class Subject:
             self.arrays,
             indices,
             channels=self.channels,
+            engine=engines.get("onnxruntime"),
             threads=usable_cores(),
             progress=lambda share: None,
         )
@@ -101,7 +102,7 @@ def timed(action: Any) -> float:
 
 def times(subject: Subject, samples: int, rounds: int, folder: Path) -> dict[str, list[float]]:
     indices = np.arange(samples)
-    engine = ENGINES["onnxruntime"].load(subject.prepared, intra_op_threads=usable_cores())
+    engine = engines.get("onnxruntime").load(subject.prepared, intra_op_threads=usable_cores())
     feeder = Feeder(engine.inputs, subject.arrays)
 
     def infer() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from app.engines import ENGINES
+from app import engines
 from app.isolation.engine import IsolatedEngine, Limits, proportional_bytes
 from contest import cases as contest_cases
 from contest.cases import Case, Source
@@ -91,7 +91,7 @@ def _family_bytes(octet: Octet) -> int:
 def bare(engine: IsolatedEngine, case: Case) -> dict[bool, list[float]]:
     """Microseconds of single calls of the engine, in this process and through a runner."""
     models: Mapping[bool, Any] = {
-        False: ENGINES["onnxruntime"].load(case.artifact, intra_op_threads=1),
+        False: engines.get("onnxruntime").load(case.artifact, intra_op_threads=1),
         True: engine.load(case.artifact, intra_op_threads=1),
     }
     took: dict[bool, list[float]] = {False: [], True: []}

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 
-from app.engines import ENGINES
+from app import engines
 from app.engines.cpu import this_cpu
 from worker import methods
 from worker.methods import CalibrationSamples, Task
@@ -66,18 +66,20 @@ def main() -> None:
 
     arrays = dict(np.load(given.dataset))
     indices = np.arange(min(given.samples, len(next(iter(arrays.values())))))
-    engine = ENGINES["onnxruntime"].load(given.model, intra_op_threads=1)
-    feeder = Feeder(engine.inputs, arrays)
+    engine = engines.get("onnxruntime")
+    model = engine.load(given.model, intra_op_threads=1)
+    feeder = Feeder(model.inputs, arrays)
 
     def infer() -> None:
         for batch in feeder.batches(indices):
-            engine.run(batch.feeds)
+            model.run(batch.feeds)
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(shutil.copy(given.model, folder))
             samples = CalibrationSamples(arrays, indices)
-            methods.find("int8")(Task(source, Path(folder), {}, this_cpu(), samples, lambda stage, share: None))
+            task = Task(source, Path(folder), {}, engine, this_cpu(), samples, lambda stage, share: None)
+            methods.find("int8")(task)
 
     def theirs(**options: Any) -> Callable[[], None]:
         def action() -> None:

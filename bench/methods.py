@@ -24,10 +24,10 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from app import engines
 from app.contracts.job_spec import JobSpec
 from app.contracts.methods import METHODS, checked_options
 from app.contracts.outcome import Outcome
-from app.engines import ENGINES
 from app.engines.cpu import this_cpu, usable_cores
 from app.errors import JobFailed
 from app.intake.artifacts import Limits
@@ -77,6 +77,7 @@ def job(pair: Pair, method: str, folder: Path, threads: int, options: dict[str, 
     JobSpec(
         method=method,
         options=checked_options(METHODS[method], {"evaluation_samples": half} | known),
+        engine="onnxruntime",
         model="original.onnx",
         model_digest="",
         dataset="dataset.npz",
@@ -104,7 +105,7 @@ def spearman(pair: Pair, artifact: Path, samples: Samples, calibration: NDArray[
     calibrated = np.zeros(len(samples), bool)
     calibrated[calibration] = True
     kept = np.flatnonzero(~calibrated[: len(scores)] & ~calibrated[len(scores) :])
-    model = ENGINES["onnxruntime"].load(artifact, intra_op_threads=usable_cores())
+    model = engines.get("onnxruntime").load(artifact, intra_op_threads=usable_cores())
     feeder = Feeder(model.inputs, samples.arrays)
     first, second = (
         np.concatenate([model.run(batch.feeds)[0] for batch in feeder.batches(rows, 1)])

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app import engines
 from app.blobs import open_store
-from app.engines import DEFAULT_ENGINE, ENGINES
 from app.engines.cpu import usable_cores
 from app.serving.batcher import Batcher
 from app.serving.batches import Work
@@ -43,7 +43,7 @@ class Run:
 def requests(path: Path, samples: Path, count: int) -> tuple[list[dict[str, NDArray[Any]]], Padding]:
     """Single sequences without their padding, and the proof that padding is harmless."""
     axes = sequence_inputs(path)
-    model = ENGINES[DEFAULT_ENGINE].load(path, intra_op_threads=1)
+    model = engines.get("onnxruntime").load(path, intra_op_threads=1)
     with np.load(samples) as arrays:
         inputs = {name: arrays[name] for name in axes}
     used = np.logical_or.reduce([values != 0 for values in inputs.values()])
@@ -100,7 +100,7 @@ def main() -> None:
         counted = Statistics()
         pool = Pool(blobs, Path(name), intra_op_threads=1)
         batcher = Batcher(pool, counted, threads=arguments.threads)
-        plain = Target("plain", 1, Artifact(DEFAULT_ENGINE, digest), joins=True)
+        plain = Target("plain", 1, Artifact("onnxruntime", digest), joins=True)
         targets = {"without": plain, "with": replace(plain, model="padded", padding=padding)}
         runs: dict[str, list[Run]] = {label: [] for label in targets}
         for number in range(arguments.rounds + 1):

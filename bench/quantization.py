@@ -31,7 +31,8 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from app.engines import ENGINES, LoadedModel
+from app import engines
+from app.engines import LoadedModel
 from app.engines.cpu import this_cpu, usable_cores
 from app.intake.artifacts import Limits
 from app.intake.dataset import check_dataset
@@ -44,6 +45,7 @@ from worker.evaluation.split import Split, split
 from worker.methods import CalibrationSamples, Task
 from worker.samples import Feeder, Feeds
 
+ENGINE = engines.get("onnxruntime")
 CALIBRATION_SAMPLES = 256
 BATCHES = (1, 8)
 COLUMNS = ("contender", "size", "top-1", "Spearman", "agreement", "cosine", "speedup, batch 1", "batch 8", "made in")
@@ -64,7 +66,7 @@ class OneByOne(CalibrationDataReader):  # type: ignore[misc]
     """The samples as onnxruntime's tool is given them."""
 
     def __init__(self, source: Path, samples: Samples, parts: Split) -> None:
-        model = ENGINES["onnxruntime"].load(source, intra_op_threads=1)
+        model = ENGINE.load(source, intra_op_threads=1)
         feeder = Feeder(model.inputs, samples.arrays)
         self._feeds: Iterator[Feeds] = (batch.feeds for batch in feeder.batches(parts.calibration, 1))
 
@@ -76,7 +78,8 @@ def ours(method: str) -> Callable[[Path, Path, Samples, Split], Path]:
     def make(source: Path, folder: Path, samples: Samples, parts: Split) -> Path:
         own = Path(shutil.copy(source, folder / "original.onnx"))
         calibration = CalibrationSamples(samples.arrays, parts.calibration)
-        return methods.find(method)(Task(own, folder, {}, this_cpu(), calibration, lambda stage, share: None)).artifact
+        task = Task(own, folder, {}, ENGINE, this_cpu(), calibration, lambda stage, share: None)
+        return methods.find(method)(task).artifact
 
     return make
 
@@ -145,7 +148,7 @@ def entered(contender: Contender, pair: Pair, samples: Samples, parts: Split, fo
         artifact = contender.make(pair.model.resolve(), folder, samples, parts)
     seconds = time.perf_counter() - start
     many = usable_cores()
-    original, variant = (ENGINES["onnxruntime"].load(path, intra_op_threads=many) for path in (pair.model, artifact))
+    original, variant = (ENGINE.load(path, intra_op_threads=many) for path in (pair.model, artifact))
     quality = compare(
         original,
         variant,
@@ -161,7 +164,7 @@ def entered(contender: Contender, pair: Pair, samples: Samples, parts: Split, fo
         quality,
         spearman(pair, artifact, samples, parts.calibration),
         seconds,
-        ENGINES["onnxruntime"].load(artifact, intra_op_threads=threads),
+        ENGINE.load(artifact, intra_op_threads=threads),
     )
 
 
@@ -197,7 +200,7 @@ def table(pair: Pair, samples: Samples, folder: Path, rounds: int, threads: int)
             entries.append(entered(contender, pair, samples, parts, folder / str(number), threads))
         except Exception as error:  # noqa: BLE001 - a tool that gives up is a result
             yield f"| {contender.name} | fails: {type(error).__name__}: {str(error).splitlines()[0][:120]} |"
-    original = ENGINES["onnxruntime"].load(pair.model, intra_op_threads=threads)
+    original = ENGINE.load(pair.model, intra_op_threads=threads)
     models = [original, *(entry.model for entry in entries)]
     feeder = Feeder(original.inputs, samples.arrays)
     speeds = []

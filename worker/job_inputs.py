@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app import engines
 from app.contracts.job_spec import JobSpec
 from app.contracts.methods import OFFERED
 from app.contracts.options import Int8Options
-from app.engines import ENGINES, LoadedModel
+from app.engines import Engine, LoadedModel
 from app.intake.dataset_file import Samples, open_dataset
 from worker.evaluation.split import Split, split
 from worker.samples import Feeder, Feeds, made_up
-
-ENGINE = "onnxruntime"
 
 _LATENCY_REQUESTS = 16
 
@@ -51,6 +50,10 @@ class JobInputs:
         return self.folder / self.spec.model
 
     @property
+    def engine(self) -> Engine:
+        return engines.get(self.spec.engine)
+
+    @property
     def seed(self) -> int:
         return int(self.spec.options["seed"])
 
@@ -65,7 +68,7 @@ class JobInputs:
         return self.spec.class_names or (self.dataset.samples.class_names if self.dataset is not None else None)
 
     def load_original(self) -> LoadedModel:
-        return ENGINES[ENGINE].load(self.source, intra_op_threads=self.spec.intra_op_threads)
+        return self.engine.load(self.source, intra_op_threads=self.spec.intra_op_threads)
 
     def requests(self, original: LoadedModel) -> list[Feeds]:
         """Return single requests: held-out samples, or one made-up request where there is no dataset."""

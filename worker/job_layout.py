@@ -37,6 +37,7 @@ def laid_out(
         spec = JobSpec(
             method=job.method,
             options=job.options,
+            engine=original.engine,
             model="original.onnx",
             model_digest=job.revision.digest,
             dataset="dataset.npz" if dataset else None,
@@ -70,7 +71,7 @@ def laid_out(
 
 def calibration_key(spec: JobSpec) -> str | None:
     """Return what the statistics of the job's calibration are kept under; None for a job that does not calibrate."""
-    settings = calibration_settings(spec.options)
+    settings = calibration_settings(spec.options, spec.engine)
     if settings is None or spec.dataset_digest is None:
         return None
     return calibrations.key(spec.model_digest, spec.dataset_digest, settings)

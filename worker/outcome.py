@@ -9,7 +9,7 @@ from app.engines.cpu import this_cpu
 from worker import onnx_files
 from worker.evaluation import report
 from worker.evaluation.budget import Budget, Verdict, judge
-from worker.job_inputs import ENGINE, JobInputs
+from worker.job_inputs import JobInputs
 from worker.methods import Made
 from worker.original_evaluation import OriginalEvaluation
 from worker.variant_evaluation import VariantEvaluation
@@ -23,7 +23,7 @@ def outcome_of_variant(inputs: JobInputs, made: Made, evaluation: VariantEvaluat
     return Outcome(
         artifact=made.artifact.name,
         data=made.data.name if made.data is not None else None,
-        engine=ENGINE,
+        engine=inputs.spec.engine,
         verdict=verdict.verdict,
         reasons=list(verdict.reasons),
         batchable=evaluation.batching.invariance.batchable,
@@ -44,7 +44,7 @@ def outcome_of_original(inputs: JobInputs, evaluation: OriginalEvaluation) -> Ou
     alone, batching = evaluation.alone, evaluation.batching
     return Outcome(
         artifact=None,
-        engine=ENGINE,
+        engine=inputs.spec.engine,
         verdict=None,
         batchable=batching.invariance.batchable,
         padding=batching.padding.axes,
@@ -105,6 +105,7 @@ def _circumstances(inputs: JobInputs, batch: int | None) -> report.Circumstances
         dataset_digest=spec.dataset_digest,
         split=inputs.dataset.split if inputs.dataset is not None else None,
         cpu=this_cpu(),
+        engine=inputs.engine,
         intra_op_threads=spec.intra_op_threads,
         batch=batch,
     )

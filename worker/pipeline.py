@@ -41,6 +41,7 @@ def _task(inputs: JobInputs, progress: Progress, save: Callable[[Path], None]) -
         inputs.source,
         folder,
         spec.options,
+        inputs.engine,
         this_cpu(),
         _calibration(inputs),
         progress,

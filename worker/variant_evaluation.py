@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.contracts.figures import LayerFigures
-from app.engines import LoadedModel
+from app.engines import Engine, LoadedModel
 from app.engines.cpu import usable_cores
 from worker.calibration.activations import Activation, activations
 from worker.evaluation import gate
@@ -19,7 +19,7 @@ from worker.evaluation.portability import Saturation, predict_saturation
 from worker.evaluation.profile import OperatorTime, compare_operators, in_words
 from worker.evaluation.thumbnails import find_images
 from worker.evaluation.transcript import Transcript
-from worker.job_inputs import ENGINE, Dataset, JobInputs
+from worker.job_inputs import JobInputs
 from worker.job_progress import HELDOUT_END, LATENCY_END, part_of_evaluation
 from worker.methods import Made, Progress
 from worker.samples import Feeder, Feeds
@@ -59,6 +59,7 @@ class VariantEvaluation:
     latencies: Latencies
     operators: Sequence[OperatorTime]
     inside: InnerTensors
+    engine_notes: Sequence[str]
 
     @property
     def notes(self) -> Iterator[str]:
@@ -71,6 +72,7 @@ class VariantEvaluation:
             )
         found = (self.batching.invariance, self.batching.padding, self.inside.coverage, self.inside.saturation)
         yield from (one.note for one in found if one is not None and one.note is not None)
+        yield from self.engine_notes
 
 
 def evaluate_variant(inputs: JobInputs, made: Made, progress: Progress) -> VariantEvaluation:
@@ -82,7 +84,7 @@ def evaluate_variant(inputs: JobInputs, made: Made, progress: Progress) -> Varia
     progress("gate", 0.0)
     axes = sequence_inputs(inputs.source)
     original = inputs.load_original()
-    variant = gate.load_variant(made.artifact, engine=ENGINE, intra_op_threads=inputs.spec.intra_op_threads)
+    variant = gate.load_variant(made.artifact, engine=inputs.engine, intra_op_threads=inputs.spec.intra_op_threads)
     requests = inputs.requests(original)
     gate.check(original, variant, requests[0])
     samples = batching_samples(inputs, original, requests, axes)
@@ -96,9 +98,10 @@ def evaluate_variant(inputs: JobInputs, made: Made, progress: Progress) -> Varia
     # A large model's memory goes back before the graphs are loaded once more, all layers exposed.
     del original, variant
     operators = _slow_operators(inputs, made, latencies, requests)
-    inside = _look_inside(made, inputs.dataset, progress)
+    inside = _look_inside(inputs, made, progress)
     progress("evaluate", 1.0)
-    return VariantEvaluation(batching, original_padding, heldout, latencies, operators, inside)
+    notes = list(_engine_notes(inputs.engine, latencies))
+    return VariantEvaluation(batching, original_padding, heldout, latencies, operators, inside, notes)
 
 
 def batching_samples(
@@ -137,24 +140,41 @@ def _evaluate_heldout(
 def _slow_operators(
     inputs: JobInputs, made: Made, latencies: Latencies, requests: Sequence[Feeds]
 ) -> Sequence[OperatorTime]:
-    """Where a variant that is slower than its original loses time."""
-    if not is_slower(latencies):
+    """Where a variant that is slower than its original loses time, if the engine can tell."""
+    if not is_slower(latencies) or not inputs.engine.can_profile:
         return []
-    threads = inputs.spec.intra_op_threads
-    return compare_operators(inputs.source, made.artifact, requests, inputs.folder, intra_op_threads=threads)
+    return compare_operators(
+        inputs.source,
+        made.artifact,
+        requests,
+        inputs.folder,
+        engine=inputs.engine,
+        intra_op_threads=inputs.spec.intra_op_threads,
+    )
 
 
-def _look_inside(made: Made, dataset: Dataset | None, progress: Progress) -> InnerTensors:
-    if dataset is None:
+def _engine_notes(engine: Engine, latencies: Latencies) -> Iterator[str]:
+    """What the report lacks since the engine cannot tell it."""
+    if is_slower(latencies) and not engine.can_profile:
+        yield f"engine '{engine.name}' does not measure single operators: what costs the variant most is not known"
+    if not engine.saturates_pairs:
+        yield (
+            f"engine '{engine.name}' does not add products in 16 bits: no loss is predicted for CPUs without VNNI,"
+            " where onnxruntime has some"
+        )
+
+
+def _look_inside(inputs: JobInputs, made: Made, progress: Progress) -> InnerTensors:
+    if inputs.dataset is None:
         return InnerTensors()
-    arrays, indices = dataset.samples.arrays, dataset.split.evaluation
-    few, threads = indices[:_LAYER_SAMPLES], usable_cores()
+    arrays, indices = inputs.dataset.samples.arrays, inputs.dataset.split.evaluation
+    few, engine, threads = indices[:_LAYER_SAMPLES], inputs.engine, usable_cores()
     rest = part_of_evaluation(progress, LATENCY_END, 1.0)
-    layers = compare_layers(made.reference, made.artifact, arrays, few, threads=threads, progress=rest)
+    layers = compare_layers(made.reference, made.artifact, arrays, few, engine=engine, threads=threads, progress=rest)
     layers = [layer.model_copy(update={"repairs": list(made.repairs.get(layer.name, ()))}) for layer in layers]
     return InnerTensors(
         layers,
         activations(made.reference, made.artifact, made.ranges, made.histograms, layers),
-        measure_coverage(made.reference, made.ranges, arrays, few, threads=threads),
-        predict_saturation(made.artifact, arrays, indices[:_SATURATION_SAMPLES], threads=threads),
+        measure_coverage(made.reference, made.ranges, arrays, few, engine=engine, threads=threads),
+        predict_saturation(made.artifact, arrays, indices[:_SATURATION_SAMPLES], engine=engine, threads=threads),
     )

@@ -13,7 +13,6 @@ from app.api.services import Provided
 from app.api.uploads import received
 from app.contracts import methods
 from app.contracts.operators import quantized_operators
-from app.engines import DEFAULT_ENGINE
 from app.errors import Invalid
 from app.intake.artifacts import Limits
 from app.intake.deposit import deposit, discard
@@ -132,11 +131,12 @@ def create(
     if dataset:
         with services.database.reading() as session:
             datasets.find(session, dataset)
+    engine = services.settings.engine
     limits = Limits(services.settings.inspection_seconds, services.settings.max_unpacked_bytes)
     with received(file, services.settings.scratch_folder) as (source, folder):
-        checked = inspect_model(source, file.filename or "", folder, limits)
+        checked = inspect_model(source, file.filename or "", folder, limits, engine=engine)
         with deposit(services.database, services.blobs, checked.files, changes=name) as session:
-            revision, is_new = register_model(session, name, checked, class_names=class_names, engine=DEFAULT_ENGINE)
+            revision, is_new = register_model(session, name, checked, class_names=class_names, engine=engine)
             submit_missing(session, revision, wanted, dataset or None)
             view = ModelView.of(session, revision.model, revision)
     services.outbox.announce()

@@ -11,10 +11,11 @@ FILE_NAME = "job.json"
 class JobSpec(BaseModel):
     """One job. File names are plain names in the job's folder; `options` are complete and checked.
 
-    `model` is the upload, its external data beside it. `statistics` is what an earlier job on the same model and
-    samples found in calibration, if that is known, and `checkpoint` what an earlier attempt at this job had reached.
-    These files may be links into the blob store: they are read, never written. `point` names the nodes that stay in
-    FP32 where an earlier search has chosen them. `intra_op_threads` is what serving uses, so that what is measured is
+    `engine` names what runs the model, and what is made of it. `model` is the upload, its external data beside it.
+    `statistics` is what an earlier job on the same model and samples found in calibration, if that is known, and
+    `checkpoint` what an earlier attempt at this job had reached. These files may be links into the blob store: they are
+    read, never written. `point` names the nodes that stay in FP32 where an earlier search has chosen them.
+    `intra_op_threads` is what serving uses, so that what is measured is
     what is served.
     """
 
@@ -22,6 +23,7 @@ class JobSpec(BaseModel):
 
     method: str
     options: dict[str, Any]
+    engine: str
     model: str
     model_digest: str
     dataset: str | None = None

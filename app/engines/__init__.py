@@ -1,25 +1,48 @@
-"""Engines by name: one row for each. They are imported when asked for: what only describes models needs none."""
+"""Engines by name. They are imported on first use: what only describes models needs none.
+
+An engine is a class as `app.engines.engine.Engine` has it, and one row that names it: here, or in the entry points of
+an installed package, group `octet.engines`.
+"""
 
 from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
 
 from app.engines.engine import Engine, LoadedModel, TensorSpec
+from app.errors import UnknownEngine
 
-ENGINES: dict[str, Engine]
+__all__ = ["ENGINES", "ENTRY_POINTS", "Engine", "LoadedModel", "TensorSpec", "get", "names"]
 
-#: What serves an upload.
-DEFAULT_ENGINE = "onnxruntime"
+#: Engine → `module:Class`.
+ENGINES: dict[str, str] = {"onnxruntime": "app.engines.onnxruntime:OnnxRuntimeEngine"}
 
-__all__ = ["DEFAULT_ENGINE", "ENGINES", "Engine", "LoadedModel", "TensorSpec"]
+#: Where other packages add rows, in any process that can import them.
+ENTRY_POINTS = "octet.engines"
+
+
+def names() -> list[str]:
+    """Return the names of all engines, sorted."""
+    return sorted(ENGINES.keys() | entry_points(group=ENTRY_POINTS).names)
 
 
 @cache
-def _engines() -> dict[str, Engine]:
-    from app.engines.onnxruntime import OnnxRuntimeEngine
+def get(name: str) -> Engine:
+    """Return the engine, the same one at each call.
 
-    return {engine.name: engine for engine in (OnnxRuntimeEngine(),)}
-
-
-def __getattr__(name: str) -> dict[str, Engine]:
-    if name == "ENGINES":
-        return _engines()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    Raises:
+        UnknownEngine: There is no such engine, or what it needs is not installed.
+    """
+    row = ENGINES.get(name) or next((point.value for point in entry_points(group=ENTRY_POINTS, name=name)), None)
+    if row is None:
+        raise UnknownEngine(
+            f"there is no engine '{name[:80]}'; there is {', '.join(names())}. To add it, install a package that has it"
+            f" among its entry points '{ENTRY_POINTS}'"
+        )
+    module, _, attribute = row.partition(":")
+    try:
+        engine: Engine = getattr(import_module(module), attribute)()
+    except ModuleNotFoundError as error:
+        raise UnknownEngine(
+            f"engine '{name}' needs the module '{error.name}', which is not installed: pip install {error.name}"
+        ) from error
+    return engine

@@ -60,8 +60,8 @@ class LoadedModel(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """A library that runs ONNX models."""
+class ModelLoader(Protocol):
+    """What serving needs of an engine. The name is a word of letters and digits."""
 
     name: str
 
@@ -82,5 +82,50 @@ class Engine(Protocol):
         ...
 
     def build(self) -> str:
-        """What is saved is of use to engines of the same build only. A word fit for a file's name."""
+        """Return what files of `save` depend on besides the model: `NAME-…`, fit for the name of a folder.
+
+        They are of use to engines of the same build only.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The time that one kernel takes in one run.
+
+    `node`: the name of the model's node, or of the tensor, that the kernel begins or ends with. `operator`: the ONNX
+    operator whose work it does. `microseconds`: its duration.
+    """
+
+    node: str
+    operator: str
+    microseconds: float
+
+
+class Engine(ModelLoader, Protocol):
+    """A library that runs ONNX models.
+
+    `can_profile`: it measures single kernels. `saturates_pairs`: on an x86 CPU without VNNI, its integer kernels add
+    two products in 16 bits, which may saturate.
+    """
+
+    version: str
+    can_profile: bool
+    saturates_pairs: bool
+
+    def profile(
+        self, path: Path, requests: Sequence[Mapping[str, Array]], folder: Path, *, intra_op_threads: int, runs: int
+    ) -> list[Kernel]:
+        """Measure each kernel of the model at `path`; never called where `can_profile` is false.
+
+        Args:
+            path: The model, its external data beside it.
+            requests: Inputs, used in turn.
+            folder: Takes files for as long as the measurement lasts.
+            intra_op_threads: Threads of one run.
+            runs: How many runs are measured.
+
+        Returns:
+            The kernels of all measured runs, run by run.
+        """
         ...

@@ -1,6 +1,8 @@
 """ONNX Runtime on its CPU provider."""
 
+import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import onnxruntime as ort
 
 from app import custom_operators
 from app.engines.cpu import fingerprint
-from app.engines.engine import Array, TensorSpec
+from app.engines.engine import Array, Kernel, TensorSpec
 from app.errors import Invalid, InvalidModel, TooMuchMemory
 
 NAME = "onnxruntime"
@@ -48,6 +50,25 @@ REFUSALS = (
     ort.capi.onnxruntime_pybind11_state.NoSuchFile,
 )
 
+
+_WARM_UP_RUNS = 2
+
+# Integer kernels by the operator whose work they do.
+_FAMILIES = {
+    "ConvInteger": "Conv",
+    "DynamicQuantizeMatMul": "MatMul",
+    "MatMulInteger": "MatMul",
+    "MatMulInteger16": "MatMul",
+    "MatMulIntegerToFloat": "MatMul",
+    "MatMulNBits": "MatMul",
+    "NhwcMaxPool": "MaxPool",
+    "QAttention": "Attention",
+    "QGemm": "Gemm",
+}
+_PREFIXES = ("QLinear", "Fused", "Nhwc")
+
+_KERNEL_TIME = "_kernel_time"
+_GIVEN_BY_RUNTIME = re.compile(r"(_token_\d+|_nchwc)+$")
 
 _OUT_OF_MEMORY = ("bad_alloc", "allocate memory", "exceeds the supported maximum")
 
@@ -84,6 +105,9 @@ class OnnxRuntimeEngine:
     """Loads sessions for serving and for measuring alike, so that what is measured is what is served."""
 
     name = NAME
+    version = VERSION
+    can_profile = True
+    saturates_pairs = True
 
     def load(self, path: Path, *, intra_op_threads: int, arena: bool = True, saved: bool = False) -> OnnxRuntimeModel:
         options = _options(intra_op_threads)
@@ -106,6 +130,25 @@ class OnnxRuntimeEngine:
         # The graph is optimized for the CPU that it is loaded on.
         return f"{NAME}-{VERSION}-{fingerprint()}"
 
+    def profile(
+        self, path: Path, requests: Sequence[Mapping[str, Array]], folder: Path, *, intra_op_threads: int, runs: int
+    ) -> list[Kernel]:
+        options = with_custom_operators(ort.SessionOptions())
+        options.intra_op_num_threads = intra_op_threads
+        options.inter_op_num_threads = 1
+        options.enable_profiling = True
+        options.profile_file_prefix = str(folder / "profile")
+        options.log_severity_level = 4
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        for number in range(_WARM_UP_RUNS + runs):
+            session.run(None, requests[number % len(requests)])
+        written = Path(session.end_profiling())
+        events = json.loads(written.read_text())
+        written.unlink()
+        kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_KERNEL_TIME)]
+        each = len(kernels) // (_WARM_UP_RUNS + runs)
+        return [_kernel(event) for event in kernels[each * _WARM_UP_RUNS :]]
+
 
 def with_custom_operators(options: Any) -> Any:
     """The options, for a session that may run the custom operators that are allowed."""
@@ -113,6 +156,17 @@ def with_custom_operators(options: Any) -> Any:
     for library in sorted(set(custom_operators.allowed().values())):
         options.register_custom_ops_library(str(library))
     return options
+
+
+def _kernel(event: Mapping[str, Any]) -> Kernel:
+    name = _GIVEN_BY_RUNTIME.sub("", event["name"].removesuffix(_KERNEL_TIME))
+    return Kernel(name, _family(event["args"]["op_name"]), event["dur"])
+
+
+def _family(operator: str) -> str:
+    if operator in _FAMILIES:
+        return _FAMILIES[operator]
+    return next((operator.removeprefix(prefix) for prefix in _PREFIXES if operator.startswith(prefix)), operator)
 
 
 def _options(intra_op_threads: int) -> Any:

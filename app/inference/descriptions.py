@@ -8,8 +8,6 @@ from app.engines import TensorSpec
 from app.inference.dataplane import Counted, Served
 from app.serving.statistics import Compute, Total
 
-PLATFORM = "onnxruntime_onnx"
-
 #: What is offered in full. Models keep no state, so `sequence` is not among them, nor is shared memory.
 EXTENSIONS = (
     "classification",
@@ -31,10 +29,15 @@ def metadata(served: Served) -> dict[str, Any]:
     return {
         "name": served.model,
         "versions": [str(version) for version in served.versions],
-        "platform": PLATFORM,
+        "platform": _platform(served),
         "inputs": [spec.as_json() for spec in served.inputs],
         "outputs": [spec.as_json() for spec in served.outputs],
     }
+
+
+def _platform(served: Served) -> str:
+    """Triton names a platform after the engine and the format of the model."""
+    return f"{served.artifact.engine}_onnx"
 
 
 def config(served: Served) -> dict[str, Any]:
@@ -45,8 +48,8 @@ def config(served: Served) -> dict[str, Any]:
     batching: dict[str, Any] = {"dynamic_batching": {}} if served.batchable else {}
     return {
         "name": served.model,
-        "platform": PLATFORM,
-        "backend": "onnxruntime",
+        "platform": _platform(served),
+        "backend": served.artifact.engine,
         "version_policy": {"specific": {"versions": [served.version]}},
         "max_batch_size": 0,
         "input": [_config_tensor(spec) for spec in served.inputs],

@@ -63,11 +63,11 @@ def _inspect(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 
         checked = check_model(source, filename, folder, limits)
         # Past the check: most of what is refused needs no engine.
-        from app.engines import DEFAULT_ENGINE, ENGINES
+        from app import engines
         from app.engines.warming import warm_up
 
         # What is valid ONNX may still be beyond the engine, or break it: better here than at the first inference.
-        warm_up(ENGINES[DEFAULT_ENGINE].load(checked.path, intra_op_threads=1))
+        warm_up(engines.get(request["engine"]).load(checked.path, intra_op_threads=1))
         return checked.as_json()
     from app.intake.dataset import read_dataset
     from app.intake.dataset_formats import Format

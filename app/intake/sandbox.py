@@ -46,15 +46,15 @@ _LARGEST_ONNX_BYTES = 2 * 1024**3
 _UPLOAD = "upload"
 
 
-def inspect_model(source: Path, filename: str, folder: Path, limits: Limits) -> CheckedModel:
+def inspect_model(source: Path, filename: str, folder: Path, limits: Limits, *, engine: str) -> CheckedModel:
     """Check the uploaded model at `source`, which the client called `filename`; its files lie in `folder`.
 
-    `folder` is private to this call; the caller creates it, and removes it with all that a refusal left there.
-    Blocks for up to `limits.seconds`. Raises `InvalidModel` for anything that is not a model that can be served,
-    also when checking it crashes or takes too long; `TooLarge`, and `NoSpace`.
+    `engine` names the engine that has to load the model. `folder` is private to this call; the caller creates it, and
+    removes it with all that a refusal left there. Blocks for up to `limits.seconds`. Raises `InvalidModel` for anything
+    that is not a model that can be served, also when checking it crashes or takes too long; `TooLarge`, and `NoSpace`.
     """
     child = _Child("model", InvalidModel, folder.absolute(), limits)
-    answer = child.ask(source, filename)
+    answer = child.ask(source, filename, engine=engine)
     with child.refused_if_nonsense():
         checked = CheckedModel.from_json(answer, folder.absolute())
         _check_digest(checked.path, checked.file_digest)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app import engines
 from app.confinement import Grant
-from app.engines import ENGINES, TensorSpec
+from app.engines import TensorSpec
 from app.engines.engine import NUMPY_TYPES, Array
 from app.errors import Crashed, Invalid, InvalidModel, TooMuchMemory
 from app.isolation.channel import Arena, Closed, Garbled, limit_time, receive, room_for, send
@@ -41,7 +42,7 @@ class IsolatedEngine:
         self.name = name
         self._limits = limits
         # Now, since the process inherits the priority of the thread that starts it.
-        self._nursery = Nursery()
+        self._nursery = Nursery(name)
 
     def load(self, path: Path, *, intra_op_threads: int, arena: bool = True, saved: bool = False) -> "RunnerModel":
         """As any engine's. All that lies in the folder of `path` can be read by the model's process.
@@ -79,7 +80,7 @@ class IsolatedEngine:
         return name
 
     def build(self) -> str:
-        return ENGINES[self.name].build()
+        return engines.get(self.name).build()
 
     def processes(self) -> list[int]:
         """Those that belong to no model."""

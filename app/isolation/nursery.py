@@ -1,7 +1,7 @@
 """The process that runners are forked from: they find the engine imported, so that they start quickly and share it.
 
-`Nursery` is the gateway's side. The other is `python -m app.isolation.nursery DESCRIPTOR`: it has one thread, never
-sees a stranger's byte, and ends when the gateway does; with it, its children.
+`Nursery` is the gateway's side. The other is `python -m app.isolation.nursery DESCRIPTOR ENGINE`: it has one thread,
+never sees a stranger's byte, and ends when the gateway does; with it, its children.
 """
 
 import gc
@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from app.confinement.start import clean_environment
+from app.errors import UnknownEngine
 
 _MAX_REQUEST_BYTES = 65536
 
@@ -25,9 +26,11 @@ _MAX_REQUEST_BYTES = 65536
 class Nursery:
     """Starts runners, and ends them. Its methods may be called from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str) -> None:
+        """`engine`: the name of the engine of all runners."""
+        self._engine = engine
         self._lock = threading.Lock()
-        self._process, self._control = _started()
+        self._process, self._control = _started(engine)
 
     def spawn(self, request: dict[str, Any], control: socket.socket) -> int:
         """Fork a runner that has `control`, and does as `request` says; its process number."""
@@ -37,7 +40,7 @@ class Nursery:
             except OSError:
                 # It ended, and all runners with it: the kernel was short of memory, or somebody meant it.
                 self._forget()
-                self._process, self._control = _started()
+                self._process, self._control = _started(self._engine)
                 return int(self._asked({"spawn": request}, control.fileno())["process"])
 
     def bury(self, process: int) -> int | None:
@@ -72,11 +75,11 @@ class Nursery:
             self._process.wait()
 
 
-def _started() -> "tuple[subprocess.Popen[bytes], socket.socket]":
+def _started(engine: str) -> "tuple[subprocess.Popen[bytes], socket.socket]":
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "app.isolation.nursery", str(its.fileno())],
+            [sys.executable, "-P", "-m", "app.isolation.nursery", str(its.fileno()), engine],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env=clean_environment(Path("/nonexistent"))
@@ -89,8 +92,12 @@ def _started() -> "tuple[subprocess.Popen[bytes], socket.socket]":
 
 
 def main() -> None:
+    from app import engines
     from app.isolation import runner
 
+    # Without the engine, each runner answers its request with the reason.
+    with suppress(UnknownEngine):
+        engines.get(sys.argv[2])
     control = socket.socket(fileno=int(sys.argv[1]))
     parent = os.getpid()
     # What is there now stays in pages that all runners share.

@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from app import engines
 from app.confinement import Grant, confine
 from app.confinement.kernel import PR_SET_PDEATHSIG, prctl
-from app.engines import ENGINES, LoadedModel
+from app.engines import Engine, LoadedModel
 from app.engines.engine import Array
 from app.errors import Invalid, OctetError, TooMuchMemory
 from app.isolation.channel import Arena, Closed, receive, room_for, send
@@ -46,12 +47,13 @@ def _settle(parent: int) -> None:
 
 
 def _do(request: dict[str, Any], control: socket.socket) -> None:
-    engine, path = ENGINES[request["engine"]], Path(request["path"])
+    path = Path(request["path"])
     try:
+        engine = engines.get(request["engine"])
         if request["save"] is not None:
             send(control, {"saved": engine.save(path, Path(request["save"]))})
             return
-        model = _loaded_leisurely(request, path)
+        model = _loaded_leisurely(engine, path, request["options"])
     except OctetError as error:
         send(control, {"error": error.detail})
         return
@@ -63,17 +65,17 @@ def _do(request: dict[str, Any], control: socket.socket) -> None:
     _serve(model, control)
 
 
-def _loaded_leisurely(request: dict[str, Any], path: Path) -> LoadedModel:
+def _loaded_leisurely(engine: Engine, path: Path, options: dict[str, Any]) -> LoadedModel:
     """Load in a thread that others go before; the threads that run the model later are not born of it."""
     loaded: list[LoadedModel | BaseException] = []
 
     def load() -> None:
         # Threads that the engine starts would be as slow for ever.
-        if request["options"]["intra_op_threads"] == 1:
+        if options["intra_op_threads"] == 1:
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         try:
-            loaded.append(ENGINES[request["engine"]].load(path, **request["options"]))
+            loaded.append(engine.load(path, **options))
         except BaseException as error:  # noqa: BLE001 - raised below
             loaded.append(error)
 

@@ -3,15 +3,17 @@
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from app import engines
 from app.blobs import BlobStore, linked
-from app.engines import ENGINES, Engine, LoadedModel
+from app.engines import LoadedModel
+from app.engines.engine import ModelLoader
 from app.engines.warming import warm_up
-from app.errors import InvalidModel, MissingBlob, OctetError
+from app.errors import InvalidModel, MissingBlob, OctetError, UnknownEngine
 from app.isolation.engine import RunnerModel
 from app.registry.tables import Variant
 from app.scratch import private_folder
@@ -50,10 +52,10 @@ class Loader:
         mapped: Path,
         *,
         intra_op_threads: int,
-        engines: Mapping[str, Engine] = ENGINES,
+        engine: Callable[[str], ModelLoader] = engines.get,
     ) -> None:
-        """`mapped`: where these forms are kept; on the same disk as `scratch`. `engines`: to load with, by name."""
-        self._engines = engines
+        """`mapped`: where these forms are kept; on the same disk as `scratch`. `engine`: name → engine."""
+        self._engine = engine
         self._blobs = blobs
         self._scratch = scratch
         self._mapped = mapped
@@ -67,6 +69,7 @@ class Loader:
 
         Raises:
             InvalidModel: It cannot be loaded.
+            UnknownEngine: Its engine is not installed.
             Crashed: Loading it ended its process.
         """
         try:
@@ -94,20 +97,25 @@ class Loader:
         shutil.rmtree(self._mapped / digest, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove what is kept of artifacts that are gone, or for engines that are not these any more."""
-        builds = {engine.build() for engine in self._engines.values()}
+        """Remove what is kept of artifacts that are gone, or for builds of engines that are not these any more."""
         for kept in self._mapped.iterdir():
             if not self._blobs.exists(kept.name):
                 self.forget(kept.name)
             for build in kept.glob("*"):
-                if build.name not in builds:
+                if not self._is_current(build.name):
                     shutil.rmtree(build, ignore_errors=True)
+
+    def _is_current(self, build: str) -> bool:
+        try:
+            return self._engine(build.partition("-")[0]).build() == build
+        except UnknownEngine:
+            return False
 
     def _from_mapped(self, artifact: Artifact, arena: bool) -> LoadedModel | None:
         """None where that is not worth while, or does not succeed."""
         if self.file_bytes(artifact) < _MAPPED_FROM_BYTES:
             return None
-        engine = self._engines[artifact.engine]
+        engine = self._engine(artifact.engine)
         place = self._mapped / artifact.digest / engine.build()
         try:
             if not place.exists():
@@ -125,7 +133,7 @@ class Loader:
             source = self._place(artifact, folder, leases)
             made = folder / "made"
             made.mkdir()
-            self._engines[artifact.engine].save(source, made)
+            self._engine(artifact.engine).save(source, made)
             for file in made.iterdir():
                 with file.open("rb") as written:
                     os.fsync(written)
@@ -139,7 +147,7 @@ class Loader:
     def _as_it_is(self, artifact: Artifact, leases: ExitStack, arena: bool) -> LoadedModel:
         with private_folder(self._scratch) as folder:
             source = self._place(artifact, folder, leases)
-            engine = self._engines[artifact.engine]
+            engine = self._engine(artifact.engine)
             return engine.load(source, intra_op_threads=self._intra_op_threads, arena=arena)
 
     def _place(self, artifact: Artifact, folder: Path, leases: ExitStack) -> Path:

@@ -2,13 +2,15 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from app import engines
 from app.blobs import BlobStore
-from app.engines import ENGINES, Engine, LoadedModel
+from app.engines import LoadedModel
+from app.engines.engine import ModelLoader
 from app.errors import Crashed
 from app.isolation.engine import RunnerModel, proportional_bytes
 from app.serving.crashes import Crashes
@@ -72,11 +74,11 @@ class Pool:
         *,
         intra_op_threads: int,
         memory_bytes: int | None = None,
-        engines: Mapping[str, Engine] = ENGINES,
+        engine: Callable[[str], ModelLoader] = engines.get,
     ) -> None:
-        """`scratch`, `mapped`, `engines`: as for `Loader`. `memory_bytes`: what all loaded models may take together;
+        """`scratch`, `mapped`, `engine`: as for `Loader`. `memory_bytes`: what all loaded models may take together;
         None for no limit."""
-        self._files = Loader(blobs, scratch, mapped, intra_op_threads=intra_op_threads, engines=engines)
+        self._files = Loader(blobs, scratch, mapped, intra_op_threads=intra_op_threads, engine=engine)
         self._crashes = Crashes()
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()

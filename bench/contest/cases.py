@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from app.engines import ENGINES
+from app import engines
 
 Array = NDArray[Any]
 
@@ -76,7 +76,7 @@ def sources(models: Path, scratch: Path) -> list[Source]:
 
 def cases(source: Source, artifact: Path) -> list[Case]:
     """One, or one for each length."""
-    model = ENGINES["onnxruntime"].load(artifact, intra_op_threads=1)
+    model = engines.get("onnxruntime").load(artifact, intra_op_threads=1)
     rows = source.rows()
     found = []
     for length in source.lengths or (None,):

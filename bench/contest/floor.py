@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app.engines import ENGINES, LoadedModel
+from app import engines
+from app.engines import LoadedModel
 from contest.cases import Array, Case
 from contest.load import Turn
 
@@ -41,7 +42,7 @@ def _answer(pipe: Connection, cores: set[int]) -> None:
     while (asked := pipe.recv()) is not None:
         artifact, samples, seconds = asked
         if artifact not in models:
-            models[artifact] = ENGINES["onnxruntime"].load(artifact, intra_op_threads=1)
+            models[artifact] = engines.get("onnxruntime").load(artifact, intra_op_threads=1)
         pipe.send(_loop(models[artifact], samples, seconds, len(cores)))
 
 

@@ -9,11 +9,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from app import engines
 from app.engines.cpu import Cpu, this_cpu
 from worker import methods
 from worker.methods import CalibrationSamples, Made, Progress, Task
 
 Shape = Sequence[int | str | None]
+
+ENGINE = engines.get("onnxruntime")
 
 VNNI = Cpu(model="test", architecture="x86_64", cores=1, vnni=True)
 NO_VNNI = Cpu(model="test", architecture="x86_64", cores=1, vnni=False)
@@ -148,4 +151,5 @@ def make(
     if arrays is not None:
         every = np.arange(len(next(iter(arrays.values()))))
         samples = CalibrationSamples(arrays, every[:calibrate], development=every, labels=labels)
-    return methods.find(method)(Task(source, source.parent, options, cpu, samples, progress, point=point))
+    task = Task(source, source.parent, options, ENGINE, cpu, samples, progress, point=point)
+    return methods.find(method)(task)

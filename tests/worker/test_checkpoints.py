@@ -433,8 +433,10 @@ def test_a_method_is_given_its_checkpoint_and_announces_the_next(
 
     write_model(classifier(), tmp_path)
     write(tmp_path / "checkpoint.bin", EARLY)
-    spec = {"options": {"seed": 0}, "model": "original.onnx", "model_digest": "5" * 64, "intra_op_threads": 1}
-    JobSpec(method="fp16", checkpoint="checkpoint.bin", point=["conv1", "gemm"], **spec).write(tmp_path)
+    spec = {"options": {"seed": 0}, "engine": "onnxruntime", "model": "original.onnx", "model_digest": "5" * 64}
+    JobSpec(method="fp16", checkpoint="checkpoint.bin", point=["conv1", "gemm"], intra_op_threads=1, **spec).write(
+        tmp_path
+    )
     monkeypatch.setattr(fp16, "make", make)
     assert job_process.main(tmp_path, Channel(Sink())) == 1
     assert lines[-2:] == [{"checkpoint": "weights.bin"}, {"error": "enough"}]

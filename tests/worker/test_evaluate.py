@@ -35,6 +35,7 @@ def lay_out(folder: Path, proto: Any, arrays: Arrays | None, method: str = "eval
     return JobSpec(
         method=method,
         options=checked_options(row, options),
+        engine="onnxruntime",
         model="original.onnx",
         model_digest="5" * 64,
         dataset=None if arrays is None else "dataset.npz",

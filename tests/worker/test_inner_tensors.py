@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from app.engines import DEFAULT_ENGINE, ENGINES
+from app import engines
 from tests.worker import models
 from worker import inner_tensors, onnx_files
 
-ENGINE = ENGINES[DEFAULT_ENGINE]
+ENGINE = engines.get("onnxruntime")
 
 
 def two_layers(weight: np.ndarray) -> onnx.ModelProto:

@@ -42,6 +42,7 @@ def _lay_out(
     spec = JobSpec(
         method=method,
         options=checked_options(METHODS[method], options),
+        engine="onnxruntime",
         model="original.onnx",
         model_digest="5" * 64,
         dataset=None if arrays is None else "dataset.npz",

@@ -109,7 +109,9 @@ def test_an_error_is_told_before_it_is_logged(tmp_path: Path, monkeypatch: pytes
         def write(self, line: str, /) -> None:
             lines.append(line)
 
-    JobSpec(method="fp16", options={}, model="m.onnx", model_digest="a", intra_op_threads=1).write(tmp_path)
+    JobSpec(
+        method="fp16", options={}, engine="onnxruntime", model="m.onnx", model_digest="a", intra_op_threads=1
+    ).write(tmp_path)
     monkeypatch.setattr(pipeline, "run", full)
     monkeypatch.setattr(traceback, "print_exc", full)
     with pytest.raises(OSError, match="No space"):

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from app.engines import ENGINES, TensorSpec
+from app import engines
+from app.engines import TensorSpec
 from app.errors import DatasetMismatch, JobFailed
 from tests.worker import models
 from worker.samples import Feeder, made_up
@@ -67,7 +68,7 @@ def test_a_made_up_request_finds_an_extent_that_the_model_takes(tmp_path: Path) 
     node = helper.make_node("Conv", ["x", "w"], ["y"], "conv")
     proto = models.model([node], {"x": ["n", 1, "h", "w_"]}, {"y": None}, {"w": models.normal(1, 1, 40, 40)})
     path = models.write(proto, tmp_path)
-    feeds = made_up(ENGINES["onnxruntime"].load(path, intra_op_threads=1), seed=0)
+    feeds = made_up(engines.get("onnxruntime").load(path, intra_op_threads=1), seed=0)
     assert feeds["x"].shape == (1, 1, 64, 64)
 
 
@@ -77,7 +78,7 @@ def test_a_made_up_request_has_the_types_of_the_inputs_and_is_the_same_each_time
         helper.make_node("Add", ["f", "x"], ["y"], "add"),
     ]
     proto = models.model(nodes, {"ids": (TensorProto.INT64, ["n", 3]), "x": ["n", 3]}, {"y": ["n", 3]})
-    loaded = ENGINES["onnxruntime"].load(models.write(proto, tmp_path), intra_op_threads=1)
+    loaded = engines.get("onnxruntime").load(models.write(proto, tmp_path), intra_op_threads=1)
     first, again = made_up(loaded, seed=3), made_up(loaded, seed=3)
     assert first["ids"].dtype == np.int64
     assert not first["ids"].any()
@@ -92,7 +93,7 @@ def test_a_model_that_takes_nothing_made_up_asks_for_a_dataset(tmp_path: Path) -
         {"y": None},
         {"to": np.array([7, 11, 13], np.int64)},
     )
-    loaded = ENGINES["onnxruntime"].load(models.write(proto, tmp_path), intra_op_threads=1)
+    loaded = engines.get("onnxruntime").load(models.write(proto, tmp_path), intra_op_threads=1)
     with pytest.raises(JobFailed, match="name a dataset"):
         made_up(loaded, seed=0)
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from app.digest import sha256_of
+from app.engines import Engine
 from worker.calibration import statistics
 from worker.calibration.collect import collect
 from worker.calibration.statistics import Pass, Statistics
@@ -34,8 +35,9 @@ class Samples(Protocol):
 class Calibrator:
     """Collects statistics for one job, each pass once."""
 
-    def __init__(self, samples: Samples, *, threads: int) -> None:
+    def __init__(self, samples: Samples, *, engine: Engine, threads: int) -> None:
         self._samples = samples
+        self._engine = engine
         self._threads = threads
         self._passes = _known(samples.known)
         self._is_new = False
@@ -64,6 +66,7 @@ class Calibrator:
             self._samples.arrays,
             self._samples.indices,
             channels=channels,
+            engine=self._engine,
             threads=self._threads,
             progress=progress,
         )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines import DEFAULT_ENGINE, ENGINES, LoadedModel
+from app.engines import Engine, LoadedModel
 from app.errors import JobFailed
 from worker import inner_tensors, onnx_files
 from worker.calibration.histogram import Histogram
@@ -30,6 +30,7 @@ def collect(
     indices: Indices,
     *,
     channels: Mapping[str, int],
+    engine: Engine,
     threads: int,
     progress: Callable[[float], None],
 ) -> Statistics:
@@ -44,7 +45,7 @@ def collect(
     each tensor. Raises `JobFailed`, naming the tensor, when one takes a value that is not finite.
     """
     observers = Observers(tensors, channels)
-    loaded = _load(model, observers, threads)
+    loaded = _load(model, observers, engine, threads)
     feeder = Feeder([spec for spec in loaded.inputs if spec.name != BOUND], arrays)
     found = {name: _Seen(name) for name in observers.tensors}
     batches = feeder.batch_count(len(indices))
@@ -68,10 +69,10 @@ def collect(
     )
 
 
-def _load(model: Path, observers: Observers, threads: int) -> LoadedModel:
+def _load(model: Path, observers: Observers, engine: Engine, threads: int) -> LoadedModel:
     proto = onnx_files.load(model, weights=False)
     observers.attach(proto)
-    return inner_tensors.load_edited(proto, model.parent, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
+    return inner_tensors.load_edited(proto, model.parent, engine=engine, threads=threads)
 
 
 class _Seen:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines import DEFAULT_ENGINE, ENGINES
+from app.engines import Engine
 from worker import inner_tensors
 from worker.samples import Feeder, Indices
 
@@ -18,6 +18,7 @@ def gram_matrices(
     arrays: Mapping[str, NDArray[Any]],
     indices: Indices,
     *,
+    engine: Engine,
     threads: int,
     progress: Callable[[float], None],
 ) -> dict[str, NDArray[np.float64]]:
@@ -25,7 +26,7 @@ def gram_matrices(
 
     Memory is that of one batch and of the matrices.
     """
-    loaded = inner_tensors.load_exposed(model, tensors, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
+    loaded = inner_tensors.load_exposed(model, tensors, engine=engine, threads=threads)
     feeder = Feeder(loaded.inputs, arrays)
     found: dict[str, NDArray[np.float64]] = {}
     batches = feeder.batch_count(len(indices))

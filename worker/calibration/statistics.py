@@ -48,15 +48,16 @@ _INDEX = "index"
 _CHANNEL_FIELDS = ("mean", "mean_square", "largest")
 
 
-def settings(options: Mapping[str, Any]) -> dict[str, Any] | None:
+def settings(options: Mapping[str, Any], engine: str) -> dict[str, Any] | None:
     """All that statistics depend on besides model and dataset; None for the options of a method without calibration.
 
-    Names of tensors are what the runtime's optimizer leaves, and what is asked of a graph is in a pass's fingerprint.
+    `engine` computes the tensors. Their names are what onnxruntime's optimizer leaves, and what is asked of a graph is
+    in a pass's fingerprint.
     """
     if "calibration_samples" not in options:
         return None
     chosen = {name: options[name] for name in ("calibration_samples", "seed")}
-    return chosen | {"format": FORMAT, "onnxruntime": version("onnxruntime")}
+    return chosen | {"format": FORMAT, "engine": engine, "onnxruntime": version("onnxruntime")}
 
 
 def save(passes: Mapping[str, Pass], path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines import DEFAULT_ENGINE, ENGINES
+from app.engines import Engine
 from worker import inner_tensors
 from worker.samples import Feeder, Indices
 
@@ -59,13 +59,14 @@ def measure_coverage(
     arrays: Mapping[str, NDArray[Any]],
     indices: Indices,
     *,
+    engine: Engine,
     threads: int,
 ) -> Coverage | None:
     """On the samples at `indices`, of the tensors of `reference` that have `ranges`; None where none has any."""
     if not ranges:
         return None
     names = list(ranges)
-    loaded = inner_tensors.load_exposed(reference, names, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
+    loaded = inner_tensors.load_exposed(reference, names, engine=engine, threads=threads)
     inside, seen = np.zeros(len(names)), np.zeros(len(names))
     # Half a step beyond its end a value is rounded to it, and loses no more than others do.
     slack = np.array([(high - low) / 255 / 2 for low, high in ranges.values()])

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from app.engines import ENGINES, LoadedModel, TensorSpec
+from app.engines import Engine, LoadedModel, TensorSpec
 from app.errors import Invalid, InvalidModel, JobFailed
 from worker.samples import Feeds
 
 
-def load_variant(artifact: Path, *, engine: str, intra_op_threads: int) -> LoadedModel:
+def load_variant(artifact: Path, *, engine: Engine, intra_op_threads: int) -> LoadedModel:
     """Raises `JobFailed` when the artifact cannot be loaded."""
     try:
-        return ENGINES[engine].load(artifact, intra_op_threads=intra_op_threads)
+        return engine.load(artifact, intra_op_threads=intra_op_threads)
     except InvalidModel as error:
         raise JobFailed(f"the variant was made but does not load: {error.detail}") from error
 

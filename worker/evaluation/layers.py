@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from app.contracts.figures import LayerFigures
-from app.engines import DEFAULT_ENGINE, ENGINES
+from app.engines import Engine
 from worker import inner_tensors, onnx_files
 from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
 from worker.evaluation.precision import Precisions
@@ -38,6 +38,7 @@ def compare_layers(
     arrays: Mapping[str, NDArray[Any]],
     indices: Indices,
     *,
+    engine: Engine,
     threads: int,
     progress: Callable[[float], None],
 ) -> list[LayerFigures]:
@@ -51,7 +52,7 @@ def compare_layers(
     if not layers or len(indices) == 0:
         return []
     exact, rounded = (
-        inner_tensors.load_exposed(model, tensors, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
+        inner_tensors.load_exposed(model, tensors, engine=engine, threads=threads)
         for model, tensors in (
             (reference, [layer.in_reference for layer in layers]),
             (artifact, [layer.in_variant for layer in layers]),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from app.contracts.operators import COMPUTING
-from app.engines import DEFAULT_ENGINE, ENGINES
+from app.engines import Engine
 from app.engines.classes import find_class_output
 from worker import inner_tensors, onnx_files
 from worker.evaluation.fidelity import SignalAndNoise, finite_or_none
@@ -66,9 +66,14 @@ class Saturation:
 
 
 def predict_saturation(
-    artifact: Path, arrays: Mapping[str, NDArray[Any]], indices: Indices, *, threads: int
+    artifact: Path, arrays: Mapping[str, NDArray[Any]], indices: Indices, *, engine: Engine, threads: int
 ) -> Saturation | None:
-    """On the samples of `arrays` at `indices`; None for an artifact without integer sums of products."""
+    """On the samples of `arrays` at `indices`; None for an artifact without integer sums of products.
+
+    None as well for an engine whose kernels do not saturate so.
+    """
+    if not engine.saturates_pairs:
+        return None
     model = onnx_files.load(artifact, weights=False)
     nodes = _integer_nodes(model, artifact.parent)
     if not nodes:
@@ -76,7 +81,7 @@ def predict_saturation(
     risky = [node for node in nodes if len(node.pairs)]
     tally = _Tally(risky)
     if risky:
-        _run(artifact, model, risky, arrays, indices, threads, tally)
+        _run(artifact, model, risky, arrays, indices, engine, threads, tally)
     return tally.result(len(indices))
 
 
@@ -86,12 +91,13 @@ def _run(
     nodes: Sequence["_IntegerNode"],
     arrays: Mapping[str, NDArray[Any]],
     indices: Indices,
+    engine: Engine,
     threads: int,
     tally: "_Tally",
 ) -> None:
     outputs = len(model.graph.output)
     here, there = (
-        inner_tensors.load_edited(edit(model, nodes), artifact.parent, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
+        inner_tensors.load_edited(edit(model, nodes), artifact.parent, engine=engine, threads=threads)
         for edit in (_showing, _taking_errors)
     )
     for batch in Feeder(here.inputs, arrays).batches(indices, _BATCH):

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from app import __version__
 from app.contracts.figures import Figures, LayerFigures
 from app.contracts.methods import OFFERED
+from app.engines import Engine
 from app.engines.cpu import Cpu
 from worker.evaluation.alone import Alone
 from worker.evaluation.fidelity import finite_or_none
@@ -33,6 +33,7 @@ class Circumstances:
     dataset_digest: str | None
     split: Split | None
     cpu: Cpu
+    engine: Engine
     intra_op_threads: int
     batch: int | None
 
@@ -157,7 +158,9 @@ def _surroundings(circumstances: Circumstances, facts: Mapping[str, Any]) -> dic
             "python": platform.python_version(),
             "numpy": np.__version__,
             "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
+            # It optimizes and quantizes graphs for any engine.
+            "onnxruntime": version("onnxruntime"),
+            circumstances.engine.name: circumstances.engine.version,
             "octet": __version__,
             **({"torch": version("torch")} if OFFERED[circumstances.method].trains else {}),
         },
@@ -165,7 +168,7 @@ def _surroundings(circumstances: Circumstances, facts: Mapping[str, Any]) -> dic
 
 
 def _engine(circumstances: Circumstances) -> dict[str, Any]:
-    return {"intra_op_threads": circumstances.intra_op_threads, "engine": "onnxruntime"}
+    return {"intra_op_threads": circumstances.intra_op_threads, "engine": circumstances.engine.name}
 
 
 def _dataset(circumstances: Circumstances) -> dict[str, Any] | None:

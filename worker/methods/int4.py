@@ -92,7 +92,7 @@ class _Int4:
 
     def _climbed(self, calibration: CalibrationSamples, artifact: Path) -> Climbed[_Design]:
         judged = calibration.indices[:_JUDGING_SAMPLES]
-        judge = Judge(self.task.source, calibration.arrays, judged, threads=usable_cores())
+        judge = Judge(self.task.source, calibration.arrays, judged, engine=self.task.engine, threads=usable_cores())
 
         def rung(name: str, design: Callable[[], _Design]) -> Rung[_Design]:
             def propose(_: _Design, __: Path) -> Iterator[Proposal[_Design]]:
@@ -130,6 +130,7 @@ class _Int4:
             sorted({node.input[0] for node in nodes}),
             calibration.arrays,
             calibration.indices,
+            engine=self.task.engine,
             threads=usable_cores(),
             progress=lambda share: None,
         )

@@ -106,7 +106,7 @@ class _Int8:
         if not selection.computing:
             raise NotQuantizable("; ".join(["no node of this model can be made integer", *selection.notes]))
 
-        calibrator = Calibrator(self.samples, threads=usable_cores())
+        calibrator = Calibrator(self.samples, engine=self.task.engine, threads=usable_cores())
         known = calibrator.statistics(
             "prepared",
             prepared,
@@ -139,7 +139,7 @@ class _Int8:
 
     def _climb(self, start: Design, known: Statistics, calibrator: Calibrator) -> Climbed[Design]:
         judged = self.samples.indices[:_JUDGING_SAMPLES]
-        judge = Judge(self.task.source, self.samples.arrays, judged, threads=usable_cores())
+        judge = Judge(self.task.source, self.samples.arrays, judged, engine=self.task.engine, threads=usable_cores())
 
         def calibrate(label: str, model: Path, tensors: Sequence[str], channels: Mapping[str, int]) -> Statistics:
             return calibrator.statistics(label, model, tensors, channels, progress=lambda share: None)
@@ -157,11 +157,13 @@ class _Int8:
 
     def _mean_errors(self, design: Design) -> dict[str, NDArray[np.float32]]:
         chosen = self.samples.indices[:_MEAN_ERROR_SAMPLES]
-        return mean_errors(design, self.samples.arrays, chosen, threads=usable_cores())
+        return mean_errors(design, self.samples.arrays, chosen, engine=self.task.engine, threads=usable_cores())
 
     def _rows(self, model: Path, tensors: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         chosen = self.samples.indices[:_DAMAGE_SAMPLES]
-        return sampled_rows(model, tensors, self.samples.arrays, chosen, threads=usable_cores())
+        return sampled_rows(
+            model, tensors, self.samples.arrays, chosen, engine=self.task.engine, threads=usable_cores()
+        )
 
     def _damage(self, design: Design, artifact: Path) -> list[str]:
         layers = compare_layers(
@@ -169,6 +171,7 @@ class _Int8:
             artifact,
             self.samples.arrays,
             self.samples.indices[:_DAMAGE_SAMPLES],
+            engine=self.task.engine,
             threads=usable_cores(),
             progress=lambda share: None,
         )

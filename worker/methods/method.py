@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts.figures import PointFigures
+from app.engines import Engine
 from app.engines.cpu import Cpu
 from worker.calibration.histogram import Histogram
 from worker.samples import Indices
@@ -50,7 +51,8 @@ class Task:
     """One model to be made smaller or faster.
 
     `source` is the upload, its external data beside it, never to be written to. `folder` takes what is made.
-    `options` are those of the method, complete and checked. `intra_op_threads` is what serving uses, and latency is
+    `options` are those of the method, complete and checked. `engine` runs the model and what is made of it.
+    `intra_op_threads` is what serving uses, and latency is
     measured with.
 
     `checkpoint` is the file that an earlier attempt at this job announced last, if it was stopped after that. `save`
@@ -61,6 +63,7 @@ class Task:
     source: Path
     folder: Path
     options: Mapping[str, Any]
+    engine: Engine
     cpu: Cpu
     calibration: CalibrationSamples | None
     progress: Progress

@@ -11,9 +11,9 @@ import onnx
 
 from app.contracts.figures import PointFigures
 from app.contracts.options import MixedOptions
-from app.engines import ENGINES, LoadedModel
+from app.engines import LoadedModel
 from app.engines.cpu import usable_cores
-from app.errors import Invalid
+from app.errors import Invalid, NotQuantizable
 from worker import onnx_files
 from worker.calibration.ranges import Ranges, find_ranges
 from worker.graph import half
@@ -22,7 +22,7 @@ from worker.methods.int8 import BestInt8, best_int8
 from worker.methods.method import ARTIFACT, CalibrationSamples, Made, Task
 from worker.repair.design import Design
 from worker.repair.exclusions import without
-from worker.repair.judge import ENGINE, Judge
+from worker.repair.judge import Judge
 from worker.repair.rungs import LEFT_IN_FP32
 from worker.samples import Feeder, Feeds, Indices
 from worker.search.answers import Answers
@@ -43,6 +43,11 @@ _TRIAL_SHARE = 0.03
 
 def make(task: Task) -> Made:
     """Raises `NotQuantizable` for a model without a node that could be integer, `Invalid` for unknown names."""
+    if not task.engine.can_profile:
+        raise NotQuantizable(
+            f"method 'mixed' needs an engine that measures single kernels, and '{task.engine.name}' does not; 'int8'"
+            " works with any"
+        )
     options = MixedOptions.model_validate(task.options)
     base = best_int8(task, options, may_exclude=False)
     assert task.calibration is not None
@@ -79,7 +84,7 @@ class _Mixing:
     @cached_property
     def original(self) -> LoadedModel:
         """The upload as it is served, which every trial is timed beside."""
-        return ENGINES[ENGINE].load(self.task.source, intra_op_threads=self.task.intra_op_threads)
+        return self.task.engine.load(self.task.source, intra_op_threads=self.task.intra_op_threads)
 
     def at_point(self, nodes: Sequence[str]) -> Made:
         """What an earlier search found with `nodes` in FP32."""
@@ -134,7 +139,7 @@ class _Mixing:
     def _sensitivities(self, requests: Sequence[Feeds], deadline: float) -> list[Sensitivity]:
         groups = list(self.groups.values())
         few = self.samples.development[:_SENSITIVITY_SAMPLES]
-        judge = Judge(self.task.source, self.samples.arrays, few, threads=usable_cores())
+        judge = Judge(self.task.source, self.samples.arrays, few, engine=self.task.engine, threads=usable_cores())
         answers = self._answers(few) if self.samples.labels is not None else None
 
         def tell(done: int) -> None:
@@ -153,6 +158,7 @@ class _Mixing:
             self.base.climbed.artifact,
             requests,
             self.task.folder,
+            engine=self.task.engine,
             intra_op_threads=self.task.intra_op_threads,
         )
         unknown = (None, None)
@@ -168,6 +174,7 @@ class _Mixing:
             self.samples.arrays,
             indices,
             self.samples.labels,
+            engine=self.task.engine,
             threads=usable_cores(),
             seconds=self.options.max_seconds * _TRIAL_SHARE,
         )
@@ -192,6 +199,7 @@ class _Mixing:
             original=self.original,
             requests=requests,
             folder=self.task.folder,
+            engine=self.task.engine,
             intra_op_threads=self.task.intra_op_threads,
             seed=self.options.seed,
             deadline=deadline,

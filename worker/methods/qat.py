@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from app.contracts.options import QatOptions
-from app.engines import ENGINES, LoadedModel
+from app.engines import LoadedModel
 from app.engines.classes import find_class_output
 from app.engines.cpu import usable_cores
 from app.errors import JobFailed
@@ -25,7 +25,6 @@ from worker.methods.int8 import BestInt8, best_int8
 from worker.methods.method import ARTIFACT, CalibrationSamples, Made, Task
 from worker.operators import CLIPPING, WITH_VECTORS
 from worker.repair.design import Design
-from worker.repair.judge import ENGINE
 from worker.samples import Feeder, Indices
 from worker.training.grids import ActivationGrid, BiasGrid, WeightGrid
 from worker.training.history import Now, Samples, Schedule
@@ -103,7 +102,7 @@ class _Qat:
 
     @cached_property
     def original(self) -> LoadedModel:
-        return ENGINES[ENGINE].load(self.task.source, intra_op_threads=usable_cores())
+        return self.task.engine.load(self.task.source, intra_op_threads=usable_cores())
 
     @cached_property
     def feeder(self) -> Feeder:
@@ -148,7 +147,7 @@ class _Qat:
         chosen = self.samples.development[:_FIDELITY_SAMPLES]
         batches = [batch.feeds for batch in self.feeder.batches(chosen)]
         module = OnnxModule(onnx_files.load(self.design.model))
-        check_fidelity(self.design.model, module, batches, threads=usable_cores())
+        check_fidelity(self.design.model, module, batches, engine=self.task.engine, threads=usable_cores())
 
     @cached_property
     def _weights(self) -> list[Weight]:
@@ -260,7 +259,7 @@ class _Qat:
     def _made(self, session: "Session", learned: "Learned", design: Design, candidate: Path, data: Path | None) -> Made:
         """The trained variant, or the INT8 that it began with where that is no worse."""
         trained, base = (
-            ENGINES[ENGINE].load(path, intra_op_threads=usable_cores())
+            self.task.engine.load(path, intra_op_threads=usable_cores())
             for path in (candidate, self.base.climbed.artifact)
         )
         after, before = (session.validation_loss(model.run, self.options.batch_size) for model in (trained, base))

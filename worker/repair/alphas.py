@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from app.engines import DEFAULT_ENGINE, ENGINES
+from app.engines import Engine
 from worker import inner_tensors
 from worker.graph.constants import Constants
 from worker.graph.smooth import Group, divisors, input_reach
@@ -68,10 +68,16 @@ def _noise(
 
 
 def sampled_rows(
-    model: Path, tensors: Sequence[str], arrays: Mapping[str, NDArray[Any]], indices: Indices, *, threads: int
+    model: Path,
+    tensors: Sequence[str],
+    arrays: Mapping[str, NDArray[Any]],
+    indices: Indices,
+    *,
+    engine: Engine,
+    threads: int,
 ) -> dict[str, NDArray[np.float32]]:
     """Up to 256 rows `(rows, channels)` of each of `tensors`, drawn evenly from the samples at `indices`."""
-    loaded = inner_tensors.load_exposed(model, tensors, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
+    loaded = inner_tensors.load_exposed(model, tensors, engine=engine, threads=threads)
     feeder = Feeder(loaded.inputs, arrays)
     batches = list(feeder.batches(indices))
     kept: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tensors}

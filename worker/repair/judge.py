@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines import ENGINES
+from app.engines import Engine
 from worker.samples import Feeder, Indices
-
-ENGINE = "onnxruntime"
 
 
 class Judge:
@@ -21,9 +19,18 @@ class Judge:
     heart, and those that judge the variant in the end must not choose it.
     """
 
-    def __init__(self, original: Path, arrays: Mapping[str, NDArray[Any]], indices: Indices, *, threads: int) -> None:
-        model = ENGINES[ENGINE].load(original, intra_op_threads=threads)
+    def __init__(
+        self,
+        original: Path,
+        arrays: Mapping[str, NDArray[Any]],
+        indices: Indices,
+        *,
+        engine: Engine,
+        threads: int,
+    ) -> None:
+        model = engine.load(original, intra_op_threads=threads)
         feeder = Feeder(model.inputs, arrays)
+        self._engine = engine
         self._threads = threads
         self._batches = [batch.feeds for batch in feeder.batches(indices)]
         self._answers = [model.run(feeds) for feeds in self._batches]
@@ -40,7 +47,7 @@ class Judge:
         It is taken of each channel of an output by itself, so that coordinates up to 640 do not drown scores up to 1,
         and the mean is given; none counts for more than 1.
         """
-        model = ENGINES[ENGINE].load(candidate, intra_op_threads=self._threads)
+        model = self._engine.load(candidate, intra_op_threads=self._threads)
         sums: dict[int, _ByChannel] = {}
         for feeds, expected in zip(self._batches, self._answers, strict=True):
             for position, (left, right) in enumerate(zip(expected, model.run(feeds), strict=True)):

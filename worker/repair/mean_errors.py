@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines import DEFAULT_ENGINE, ENGINES
+from app.engines import Engine
 from worker import inner_tensors, onnx_files
 from worker.graph import bias
 from worker.graph.weights import largest_integer
@@ -15,7 +15,7 @@ from worker.samples import Feeder, Indices
 
 
 def mean_errors(
-    design: Design, arrays: Mapping[str, NDArray[Any]], indices: Indices, *, threads: int
+    design: Design, arrays: Mapping[str, NDArray[Any]], indices: Indices, *, engine: Engine, threads: int
 ) -> dict[str, NDArray[np.float32]]:
     """By node, what its bias has to take back `(channels,)`, on the samples of `arrays` at `indices`."""
     model = onnx_files.load(design.model)
@@ -24,7 +24,7 @@ def mean_errors(
     nodes = bias.observe_errors(
         model, found, design.all_scales(found), largest_integer(design.types), bounds, design.types
     )
-    loaded = inner_tensors.load_edited(model, design.model.parent, engine=ENGINES[DEFAULT_ENGINE], threads=threads)
+    loaded = inner_tensors.load_edited(model, design.model.parent, engine=engine, threads=threads)
     feeder = Feeder(loaded.inputs, arrays)
     totals: dict[str, NDArray[np.float64]] = {}
     for batch in feeder.batches(indices):

@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from app.engines import ENGINES, LoadedModel
+from app.engines import Engine, LoadedModel
 from app.engines.classes import Classes
 from app.engines.engine import Array
 from worker.evaluation.heldout import Comparison, compare
-from worker.repair.judge import ENGINE
 from worker.samples import Feeder, Indices
 
 # Answers of more bytes are computed again each time.
@@ -31,13 +30,15 @@ class Answers:
         indices: Indices,
         labels: Classes | None,
         *,
+        engine: Engine,
         threads: int,
         seconds: float,
     ) -> None:
-        self.model: LoadedModel = ENGINES[ENGINE].load(original, intra_op_threads=threads)
+        self.model: LoadedModel = engine.load(original, intra_op_threads=threads)
         self.feeder = Feeder(self.model.inputs, arrays)
         self._indices = indices
         self._labels = labels
+        self._engine = engine
         self._threads = threads
         self._answers = self._remembered(seconds)
 
@@ -62,7 +63,7 @@ class Answers:
 
     def compared_with(self, candidate: Path, progress: Callable[[float], None] = lambda share: None) -> Comparison:
         """How the model at `candidate` answers them; raises `JobFailed` where it does so with NaN or infinity."""
-        model = ENGINES[ENGINE].load(candidate, intra_op_threads=self._threads)
+        model = self._engine.load(candidate, intra_op_threads=self._threads)
         original = self.model if self._answers is None else _Replay(self.model, self._answers)
         return compare(original, model, self.feeder, self._indices, self._labels, batch=None, progress=progress)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from app.engines import Engine
 from app.errors import JobFailed
 from worker.evaluation.profile import node_times
 from worker.graph.groups import Group
@@ -84,11 +85,16 @@ def group_times(
     requests: Sequence[Feeds],
     folder: Path,
     *,
+    engine: Engine,
     intra_op_threads: int,
 ) -> Mapping[str, tuple[float, float]]:
-    """By group, milliseconds in the model at `fp32`, whose graph is `graph`, and in that at `int8` made of it."""
+    """By group, milliseconds in the model at `fp32`, whose graph is `graph`, and in that at `int8` made of it.
+
+    `engine` can profile.
+    """
     before, after = (
-        node_times(model, graph, requests, folder, intra_op_threads=intra_op_threads) for model in (fp32, int8)
+        node_times(model, graph, requests, folder, engine=engine, intra_op_threads=intra_op_threads)
+        for model in (fp32, int8)
     )
     return {
         group.name: (

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from app.engines import ENGINES, LoadedModel
+from app.engines import Engine, LoadedModel
 from app.errors import JobFailed
 from worker import onnx_files
 from worker.evaluation.heldout import Comparison
 from worker.evaluation.latency import Latencies, measure
-from worker.repair.judge import ENGINE
 from worker.samples import Feeds
 from worker.search.answers import Answers
 
@@ -76,6 +75,7 @@ class Trials:
     original: LoadedModel
     requests: Sequence[Feeds]
     folder: Path
+    engine: Engine
     intra_op_threads: int
     seed: int
     deadline: float
@@ -133,7 +133,7 @@ class Trials:
             return None
 
     def _latencies(self, artifact: Path, seconds: float) -> Latencies:
-        candidate = ENGINES[ENGINE].load(artifact, intra_op_threads=self.intra_op_threads)
+        candidate = self.engine.load(artifact, intra_op_threads=self.intra_op_threads)
         return measure(
             self.original,
             candidate,

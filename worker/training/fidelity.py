@@ -1,4 +1,4 @@
-"""Does the torch module compute what onnxruntime does? Asked before a model is trained, and answered by node."""
+"""Does the torch module compute what the engine does? Asked before a model is trained, and answered by node."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.engines import DEFAULT_ENGINE, ENGINES
+from app.engines import Engine
 from app.errors import JobFailed
 from worker import inner_tensors, onnx_files
 from worker.training.onnx_to_torch import OnnxModule, tensors
@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Difference:
-    """An output of a node that is not onnxruntime's; `relative_error` as `relative_error` has it."""
+    """An output of a node that is not the engine's; `relative_error` as `relative_error` has it."""
 
     operator: str
     node: str
@@ -31,33 +31,41 @@ class Difference:
 
 
 def check_fidelity(
-    model: Path, module: OnnxModule, batches: Iterable[Feeds], *, threads: int, tolerance: float = TOLERANCE
+    model: Path,
+    module: OnnxModule,
+    batches: Iterable[Feeds],
+    *,
+    engine: Engine,
+    threads: int,
+    tolerance: float = TOLERANCE,
 ) -> float:
-    """The largest relative error of any output of `module` over `batches`, onnxruntime's of `model` being true.
+    """The largest relative error of any output of `module` over `batches`, what `engine` computes being true.
 
     Raises `JobFailed`, naming the first node that departs, when it is over `tolerance`.
     """
-    session = ENGINES[DEFAULT_ENGINE].load(model, intra_op_threads=threads)
+    session = engine.load(model, intra_op_threads=threads)
     largest = 0.0
     for feeds in batches:
         expected = session.run(feeds)
         for name, ours, theirs in zip(module.output_names, _run(module, feeds), expected, strict=True):
             error = relative_error(ours, theirs)
             if error > tolerance:
-                found = first_difference(model, feeds, threads=threads, tolerance=tolerance)
-                raise JobFailed(_sentence(name, error, found, tolerance))
+                found = first_difference(model, feeds, engine=engine, threads=threads, tolerance=tolerance)
+                raise JobFailed(_sentence(engine.name, name, error, found, tolerance))
             largest = max(largest, error)
     return largest
 
 
-def first_difference(model: Path, feeds: Feeds, *, threads: int, tolerance: float = TOLERANCE) -> Difference | None:
-    """The first output of a node, in the order of the graph at `model`, that torch and onnxruntime compute unlike.
+def first_difference(
+    model: Path, feeds: Feeds, *, engine: Engine, threads: int, tolerance: float = TOLERANCE
+) -> Difference | None:
+    """The first output of a node, in the order of the graph at `model`, that torch and `engine` compute unlike.
 
     Every tensor is an output for once, so that the runtime fuses nothing across them; all are in memory together.
     """
     proto = onnx_files.load(model)
     of_nodes = {name: node for node in proto.graph.node if node.op_type != "Constant" for name in node.output if name}
-    session = inner_tensors.load_exposed(model, list(of_nodes), engine=ENGINES[DEFAULT_ENGINE], threads=threads)
+    session = inner_tensors.load_exposed(model, list(of_nodes), engine=engine, threads=threads)
     inner_tensors.expose(proto.graph, list(of_nodes))
     expected, computed = session.run(feeds), _run(OnnxModule(proto), feeds)
     for (name, node), ours, theirs in zip(of_nodes.items(), computed, expected, strict=True):
@@ -94,10 +102,10 @@ def _run(module: OnnxModule, feeds: Feeds) -> list[NDArray[Any]]:
         return [value.numpy() for value in module(tensors(feeds))]
 
 
-def _sentence(output: str, error: float, found: Difference | None, tolerance: float) -> str:
+def _sentence(engine: str, output: str, error: float, found: Difference | None, tolerance: float) -> str:
     departs = (
         f"the model's output '{output}', computed for training, is {error:.2g} of its norm away from what"
-        f" onnxruntime computes, and {tolerance:.2g} is allowed"
+        f" {engine} computes, and {tolerance:.2g} is allowed"
     )
     if found is None:
         return departs

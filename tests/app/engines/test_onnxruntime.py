@@ -4,13 +4,12 @@ import numpy as np
 import onnx
 import pytest
 
-from app import custom_operators
-from app.engines import ENGINES
+from app import custom_operators, engines
 from app.errors import InvalidModel
 from tests import graphs
 from tests.custom_operators import LIBRARY
 
-ENGINE = ENGINES["onnxruntime"]
+ENGINE = engines.get("onnxruntime")
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ ENORMOUS = {
 @pytest.mark.parametrize("name", ENORMOUS)
 def test_a_shape_that_would_allocate_beyond_the_limit_is_refused(room: Room, name: str) -> None:
     with pytest.raises(InvalidModel, match="takes more memory"):
-        inspect_model(room.upload(ENORMOUS[name]), "m.onnx", room.folder, room.limits)
+        inspect_model(room.upload(ENORMOUS[name]), "m.onnx", room.folder, room.limits, engine="onnxruntime")
 
 
 def dividing(left: list[onnx.NodeProto], **tensors: np.ndarray) -> bytes:
@@ -79,12 +79,12 @@ def test_a_model_that_crashes_the_runtime_is_refused_and_crashes_nothing_else(ro
     if ran.returncode >= 0:
         pytest.skip("this version of onnxruntime does not crash over it")
     with pytest.raises(InvalidModel, match="crashes"):
-        inspect_model(room.upload(CRASHING[name]), "m.onnx", room.folder, room.limits)
+        inspect_model(room.upload(CRASHING[name]), "m.onnx", room.folder, room.limits, engine="onnxruntime")
 
 
 def test_a_model_that_refuses_made_up_inputs_is_taken_all_the_same(room: Room) -> None:
     content = dividing([helper.make_node("Identity", ["x"], ["a"]), helper.make_node("Identity", ["x"], ["b"])])
-    assert inspect_model(room.upload(content), "m.onnx", room.folder, room.limits).opset == 17
+    assert inspect_model(room.upload(content), "m.onnx", room.folder, room.limits, engine="onnxruntime").opset == 17
 
 
 def test_more_tensors_than_any_model_has_are_refused(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,4 +117,4 @@ def test_a_child_that_claims_another_digest_is_not_believed(room: Room, monkeypa
 
     monkeypatch.setattr(sandbox._Child, "ask", lying)
     with pytest.raises(InvalidModel, match="damaged"):
-        inspect_model(room.upload(content), "m.onnx", room.folder, room.limits)
+        inspect_model(room.upload(content), "m.onnx", room.folder, room.limits, engine="onnxruntime")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from tests.app.intake.test_external_data import classifier, split
 def test_a_model_is_checked_in_another_process(room: Room) -> None:
     content = graphs.two_token_inputs().SerializeToString()
     source = room.upload(content)
-    checked = inspect_model(source, "m.onnx", room.folder, room.limits)
+    checked = inspect_model(source, "m.onnx", room.folder, room.limits, engine="onnxruntime")
     assert checked.path.read_bytes() == source.read_bytes() == content
     room.clear()
     assert checked == room.model("m.onnx", content)  # as checked within this process
@@ -58,18 +59,26 @@ def test_every_reader_runs_within_the_limits(room: Room, filename: str, content:
 def test_a_model_in_an_archive_comes_with_all_its_parts(room: Room) -> None:
     model, data = split(classifier())
     checked = inspect_model(
-        room.upload(tar_of({"m.onnx": model, "weights.bin": data})), "m.tar", room.folder, room.limits
+        room.upload(tar_of({"m.onnx": model, "weights.bin": data})),
+        "m.tar",
+        room.folder,
+        room.limits,
+        engine="onnxruntime",
     )
     assert checked.size_bytes == checked.path.stat().st_size > len(data)
 
 
 def test_errors_of_the_child_are_raised_here_as_they_were_there(room: Room) -> None:
     with pytest.raises(InvalidModel, match="the file is empty") as refused:
-        inspect_model(room.upload(b""), "m.onnx", room.folder, room.limits)
+        inspect_model(room.upload(b""), "m.onnx", room.folder, room.limits, engine="onnxruntime")
     assert refused.value.field == "file"
     with pytest.raises(TooLarge, match="1000 bytes"):
         inspect_model(
-            room.upload(zip_of({"m.onnx": bytes(2000)})), "m.zip", room.folder, Limits(60, unpacked_bytes=1000)
+            room.upload(zip_of({"m.onnx": bytes(2000)})),
+            "m.zip",
+            room.folder,
+            Limits(60, unpacked_bytes=1000),
+            engine="onnxruntime",
         )
     with pytest.raises(InvalidDataset, match="known: input") as wrong:
         inspect_dataset(room.upload(npz({"x": np.ones(3)})), "d.npy", room.folder, room.limits, '{"a": 1}')
@@ -85,7 +94,7 @@ def test_a_preprocess_of_megabytes_is_not_even_passed_on(room: Room) -> None:
 @pytest.mark.parametrize("filename", ["../../etc/passwd", "a\x00b.onnx", "", "x" * 5000, "\udc80.pt", "m.onnx/"])
 def test_what_the_client_calls_the_file_is_only_looked_at(room: Room, filename: str) -> None:
     with pytest.raises((InvalidModel, InvalidDataset)) as refused:
-        inspect_model(room.upload(b"nothing"), filename, room.folder, room.limits)
+        inspect_model(room.upload(b"nothing"), filename, room.folder, room.limits, engine="onnxruntime")
     assert len(refused.value.detail.encode()) < 400
 
 
@@ -96,7 +105,7 @@ def test_nothing_is_imported_from_the_folder_and_no_secret_is_passed(
         (room.folder / name).write_text("raise SystemExit('imported from the folder of an upload')")
     monkeypatch.setenv("OCTET_DATABASE_URL", "postgresql://user:secret@host/db")
     content = graphs.linear_classifier().SerializeToString()
-    assert inspect_model(room.upload(content), "m.onnx", room.folder, room.limits).opset == 17
+    assert inspect_model(room.upload(content), "m.onnx", room.folder, room.limits, engine="onnxruntime").opset == 17
     environment = clean_environment(room.folder)
     assert not any(name.startswith("OCTET") or "secret" in value for name, value in environment.items())
 
@@ -147,7 +156,7 @@ def test_a_child_that_dies_or_talks_nonsense_is_a_refusal(
 ) -> None:
     misbehaving(monkeypatch, program)
     for inspect, filename, refusal in (
-        (inspect_model, "m.onnx", InvalidModel),
+        (partial(inspect_model, engine="onnxruntime"), "m.onnx", InvalidModel),
         (inspect_dataset, "d.npz", InvalidDataset),
     ):
         with pytest.raises(refusal, match=words) as refused:
@@ -172,7 +181,7 @@ def test_a_child_that_hangs_is_killed_with_all_it_started(
     mark = room.folder / "pid"
     misbehaving(monkeypatch, f"Path('pid').write_text(str(os.getpid()))\n{program}")
     with pytest.raises(InvalidModel, match="within 3 seconds"):
-        inspect_model(room.upload(b"x"), "m.onnx", room.folder, Limits(3, 1000))
+        inspect_model(room.upload(b"x"), "m.onnx", room.folder, Limits(3, 1000), engine="onnxruntime")
     group = int(mark.read_text())
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and _group_lives(group):
@@ -204,7 +213,7 @@ def test_a_child_out_of_memory_says_so(room: Room, monkeypatch: pytest.MonkeyPat
     empty_nodes = b"\x0a\x00" * (20 * 1024**2)
     content = b"\x08\x08\x3a" + _varint(len(empty_nodes)) + empty_nodes
     with pytest.raises(InvalidModel, match="memory"):
-        inspect_model(room.upload(content), "m.onnx", room.folder, room.limits)
+        inspect_model(room.upload(content), "m.onnx", room.folder, room.limits, engine="onnxruntime")
 
 
 def _varint(number: int) -> bytes:
@@ -228,7 +237,7 @@ def test_a_full_disk_is_no_fault_of_the_upload(room: Room, monkeypatch: pytest.M
         """,
     )
     with pytest.raises(NoSpace, match="full") as refused:
-        inspect_model(room.upload(b"x"), "m.onnx", room.folder, room.limits)
+        inspect_model(room.upload(b"x"), "m.onnx", room.folder, room.limits, engine="onnxruntime")
     assert "/srv" not in refused.value.detail
 
 
@@ -239,7 +248,7 @@ def test_every_error_a_child_can_raise_arrives_as_itself(room: Room, monkeypatch
         monkeypatch.chdir(room.path / "working")
         misbehaving(monkeypatch, f"answer({reply!r})")
         with pytest.raises(kind, match="said there") as raised:
-            inspect_model(room.upload(b"x"), "m.onnx", room.folder, room.limits)
+            inspect_model(room.upload(b"x"), "m.onnx", room.folder, room.limits, engine="onnxruntime")
         assert (raised.value.detail, raised.value.field) == ("said there", "f")
 
 

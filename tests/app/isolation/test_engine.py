@@ -13,8 +13,8 @@ import psutil
 import pytest
 from onnx import TensorProto, helper
 
+from app import engines
 from app.confinement import confinement
-from app.engines import ENGINES
 from app.engines.warming import zeros
 from app.errors import Crashed, Invalid, InvalidModel, TooMuchMemory
 from app.isolation.engine import IsolatedEngine, Limits, RunnerModel
@@ -88,7 +88,7 @@ def strings() -> onnx.ModelProto:
 
 def test_it_answers_bit_by_bit_as_in_this_process(loaded: Any, tmp_path: Path) -> None:
     proto = graphs.linear_classifier()
-    here = ENGINES["onnxruntime"].load(graphs.save(proto, tmp_path / "here.onnx"), intra_op_threads=1)
+    here = engines.get("onnxruntime").load(graphs.save(proto, tmp_path / "here.onnx"), intra_op_threads=1)
     there = loaded(proto)
     assert (there.inputs, there.outputs) == (here.inputs, here.outputs)
     (spec,) = here.inputs
@@ -128,7 +128,7 @@ def test_threads_run_it_at_the_same_time_and_each_gets_its_own_answer(loaded: An
 
 def test_what_the_model_refuses_is_refused_in_the_same_words(loaded: Any, tmp_path: Path) -> None:
     proto = graphs.linear_classifier()
-    here = ENGINES["onnxruntime"].load(graphs.save(proto, tmp_path / "here.onnx"), intra_op_threads=1)
+    here = engines.get("onnxruntime").load(graphs.save(proto, tmp_path / "here.onnx"), intra_op_threads=1)
     there = loaded(proto)
     wrong = {here.inputs[0].name: np.zeros((1, 1), np.float32)}
     with pytest.raises(Invalid) as expected:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from app.blobs import open_store
-from app.engines import ENGINES
 from app.serving.loading import Artifact
 from app.serving.pool import Pool
 from app.settings import Settings
@@ -15,13 +14,13 @@ from tests.app.serving.lanes import Engine, House
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def house(tmp_path: Path) -> Iterator[House]:
     engine = Engine()
-    monkeypatch.setitem(ENGINES, "fake", engine)  # type: ignore[arg-type]
     blobs = open_store(Settings(home=tmp_path))
     (tmp_path / "blob").write_bytes(b"a model")
     artifact = Artifact("fake", kept(blobs, tmp_path / "blob"))
-    house = House(Pool(blobs, tmp_path, tmp_path / "mapped", intra_op_threads=1), engine, artifact)
+    pool = Pool(blobs, tmp_path, tmp_path / "mapped", intra_op_threads=1, engine=lambda name: engine)
+    house = House(pool, engine, artifact)
     yield house
     house.close()
     house.pool.close()

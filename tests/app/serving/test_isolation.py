@@ -42,7 +42,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 def pool(engine: IsolatedEngine, blobs: BlobStore, tmp_path: Path) -> Iterator[Pool]:
     (tmp_path / "scratch").mkdir()
     (tmp_path / "mapped").mkdir()
-    made = Pool(blobs, tmp_path / "scratch", tmp_path / "mapped", intra_op_threads=1, engines={"onnxruntime": engine})
+    made = Pool(blobs, tmp_path / "scratch", tmp_path / "mapped", intra_op_threads=1, engine=lambda name: engine)
     yield made
     for artifact in made.loaded_bytes():
         made.unload(artifact)

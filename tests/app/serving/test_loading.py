@@ -5,8 +5,8 @@ import numpy as np
 import onnx
 import pytest
 
+from app import engines
 from app.blobs import BlobStore, open_store
-from app.engines import ENGINES
 from app.engines.warming import zeros
 from app.errors import InvalidModel
 from app.serving.loading import Artifact, Loader
@@ -63,7 +63,7 @@ def test_answers_are_the_same_without_an_arena(loader: Loader, blobs: BlobStore,
 
 def test_the_warm_up_input_fits_every_datatype(tmp_path: Path) -> None:
     path = graphs.save(graphs.all_datatypes(), tmp_path / "types.onnx")
-    model = ENGINES["onnxruntime"].load(path, intra_op_threads=1)
+    model = engines.get("onnxruntime").load(path, intra_op_threads=1)
     outputs = model.run({spec.name: zeros(spec) for spec in model.inputs})
     assert [output.shape for output in outputs] == [(1,)] * 13
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app import engines
 from app.blobs import BlobStore, open_store
-from app.engines import ENGINES
 from app.errors import InvalidModel
 from app.serving.loading import Loader
 from app.serving.memory import give_back_freed, resident_bytes
@@ -68,7 +68,7 @@ def large(blobs: BlobStore, tmp_path: Path) -> list[Artifact]:
 
 def test_concurrent_first_requests_load_once(pool: Pool, small: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[Path] = []
-    engine = ENGINES["onnxruntime"]
+    engine = engines.get("onnxruntime")
     real = engine.load
 
     def counted(path: Path, **options: Any) -> Any:
@@ -109,7 +109,7 @@ def test_a_load_holds_up_no_requests_of_other_models(
 ) -> None:
     pool.load(small)
     begun, go_on = threading.Event(), threading.Event()
-    engine = ENGINES["onnxruntime"]
+    engine = engines.get("onnxruntime")
     real = engine.load
 
     def slow(path: Path, **options: Any) -> Any:

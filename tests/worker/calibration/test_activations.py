@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from tests.worker import models
+from tests.worker.models import ENGINE
 from worker.calibration import activations as module
 from worker.calibration.activations import MOST_BINS, Activation, Quantizer, activations
 from worker.calibration.histogram import Histogram
@@ -51,7 +52,13 @@ def test_what_lies_beyond_the_range_is_clipped() -> None:
 
 def _found(made: Made) -> list[Activation]:
     layers = compare_layers(
-        made.reference, made.artifact, _ARRAYS, np.arange(40, 56), threads=1, progress=lambda share: None
+        made.reference,
+        made.artifact,
+        _ARRAYS,
+        np.arange(40, 56),
+        engine=ENGINE,
+        threads=1,
+        progress=lambda share: None,
     )
     return activations(made.reference, made.artifact, made.ranges, made.histograms, layers)
 

@@ -8,11 +8,12 @@ from onnx import TensorProto, helper
 
 from app.errors import DatasetMismatch, JobFailed
 from tests.worker import models
+from tests.worker.models import ENGINE
 from tests.worker.runtime import run
 from worker.calibration.collect import collect
 from worker.calibration.ranges import ActivationRange, as_onnxruntime
 
-_RUN = {"channels": {}, "threads": 1, "progress": lambda share: None}
+_RUN = {"channels": {}, "engine": ENGINE, "threads": 1, "progress": lambda share: None}
 
 
 def _two_inputs(opset: int = 17) -> list[object]:
@@ -47,7 +48,14 @@ def test_progress_is_told_after_each_batch_and_ends_at_one(tmp_path: Path) -> No
     path = models.write(models.classifier(4), tmp_path)
     told: list[float] = []
     collect(
-        path, ["scores"], {"x": models.normal(10, 3, 8, 8)}, np.arange(10), channels={}, threads=1, progress=told.append
+        path,
+        ["scores"],
+        {"x": models.normal(10, 3, 8, 8)},
+        np.arange(10),
+        channels={},
+        engine=ENGINE,
+        threads=1,
+        progress=told.append,
     )
     assert told == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0]
 

@@ -8,6 +8,7 @@ import pytest
 from app.engines import TensorSpec
 from app.errors import Invalid, JobFailed
 from tests.worker.evaluation.fakes import Array, FakeModel
+from tests.worker.models import ENGINE
 from worker.evaluation import gate
 
 _REQUEST = {"x": np.ones((1, 4), np.float32)}
@@ -72,4 +73,4 @@ def test_an_artifact_that_does_not_load_is_told(tmp_path: Path) -> None:
     broken = tmp_path / "variant.onnx"
     broken.write_bytes(b"not a model")
     with pytest.raises(JobFailed, match="made but does not load"):
-        gate.load_variant(broken, engine="onnxruntime", intra_op_threads=1)
+        gate.load_variant(broken, engine=ENGINE, intra_op_threads=1)

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from app.engines import ENGINES, LoadedModel
+from app import engines
+from app.engines import LoadedModel
 from tests.worker import models
 from worker.evaluation.invariance import check_invariance, invariance_rows, varied
 
 
 def _load(path: Path) -> LoadedModel:
-    return ENGINES["onnxruntime"].load(path, intra_op_threads=1)
+    return engines.get("onnxruntime").load(path, intra_op_threads=1)
 
 
 def _x(samples: int = 8) -> dict[str, np.ndarray]:

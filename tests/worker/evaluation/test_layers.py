@@ -9,6 +9,7 @@ from onnx import numpy_helper
 
 from app.contracts.figures import LayerFigures
 from tests.worker import models
+from tests.worker.models import ENGINE
 from tests.worker.runtime import run
 from worker import onnx_files
 from worker.evaluation.fidelity import sqnr_db
@@ -20,7 +21,13 @@ _ARRAYS = {"x": models.normal(64, 3, 8, 8)}
 def _layers(method: str, folder: Path) -> list[LayerFigures]:
     made = models.make(method, models.write(models.classifier(), folder), _ARRAYS, calibrate=32)
     return compare_layers(
-        made.reference, made.artifact, _ARRAYS, np.arange(40, 56), threads=1, progress=lambda share: None
+        made.reference,
+        made.artifact,
+        _ARRAYS,
+        np.arange(40, 56),
+        engine=ENGINE,
+        threads=1,
+        progress=lambda share: None,
     )
 
 
@@ -66,6 +73,7 @@ def test_a_damaged_weight_shows_at_its_layer_first(tmp_path: Path) -> None:
         models.write(damaged, tmp_path, "damaged.onnx"),
         _ARRAYS,
         np.arange(16),
+        engine=ENGINE,
         threads=1,
         progress=lambda share: None,
     )
@@ -76,7 +84,9 @@ def test_a_damaged_weight_shows_at_its_layer_first(tmp_path: Path) -> None:
 def test_the_figure_of_the_last_layer_is_that_of_the_output(tmp_path: Path) -> None:
     made = models.make("int8", models.write(models.classifier(), tmp_path), _ARRAYS, calibrate=32)
     chosen = np.arange(40, 56)
-    layers = compare_layers(made.reference, made.artifact, _ARRAYS, chosen, threads=1, progress=lambda share: None)
+    layers = compare_layers(
+        made.reference, made.artifact, _ARRAYS, chosen, engine=ENGINE, threads=1, progress=lambda share: None
+    )
     feeds = {"x": _ARRAYS["x"][chosen]}
     expected = sqnr_db(run(made.reference, feeds)[0], run(made.artifact, feeds)[0])
     assert next(layer for layer in layers if layer.name == "gemm").sqnr_db == pytest.approx(expected, abs=0.5)

@@ -8,7 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.engines import ENGINES, LoadedModel
+from app import engines
+from app.engines import LoadedModel
 from app.engines.cpu import this_cpu
 from tests import graphs
 from tests.worker import models
@@ -19,7 +20,7 @@ BOTH = {"ids": 1, "mask": 1}
 
 
 def _load(path: Path) -> LoadedModel:
-    return ENGINES["onnxruntime"].load(path, intra_op_threads=1)
+    return engines.get("onnxruntime").load(path, intra_op_threads=1)
 
 
 def _rows(*lengths: int, width: int = 16) -> list[Feeds]:

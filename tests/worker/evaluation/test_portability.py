@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from tests.worker import models
+from tests.worker.models import ENGINE
 from tests.worker.runtime import run
 from worker.evaluation.portability import predict_saturation
 from worker.graph.integer_types import choose
@@ -68,7 +69,7 @@ def test_the_prediction_is_that_of_sums_taken_one_by_one(tmp_path: Path) -> None
     # Repairs are chosen by what this CPU answers: what they come to is not the same on all.
     artifact, x = _made(tmp_path, repair=False)
     here, (_, errors) = run(artifact, {"x": x})[0], _matmul(artifact, x)
-    found = predict_saturation(artifact, {"x": x}, np.arange(_SAMPLES), threads=1)
+    found = predict_saturation(artifact, {"x": x}, np.arange(_SAMPLES), engine=ENGINE, threads=1)
     assert found is not None
     expected = 10 * np.log10(np.square(here).sum() / np.square(errors).sum())
     assert found.sqnr_db == pytest.approx(expected, abs=0.1)
@@ -80,7 +81,7 @@ def test_the_prediction_is_that_of_sums_taken_one_by_one(tmp_path: Path) -> None
 @pytest.mark.parametrize("activation_type", ["uint8", "int8"])
 def test_convolutions_are_looked_at_window_by_window(tmp_path: Path, activation_type: str) -> None:
     artifact, x = _made(tmp_path, operator="Conv", activation_type=activation_type)
-    found = predict_saturation(artifact, {"x": x}, np.arange(_SAMPLES), threads=1)
+    found = predict_saturation(artifact, {"x": x}, np.arange(_SAMPLES), engine=ENGINE, threads=1)
     assert found is not None
     assert found.worst == "op"
     assert found.share > 0.05
@@ -90,25 +91,25 @@ def test_convolutions_are_looked_at_window_by_window(tmp_path: Path, activation_
 
 def test_seven_bit_weights_saturate_nowhere(tmp_path: Path) -> None:
     artifact, x = _made(tmp_path, cpu=models.NO_VNNI)
-    found = predict_saturation(artifact, {"x": x}, np.arange(_SAMPLES), threads=1)
+    found = predict_saturation(artifact, {"x": x}, np.arange(_SAMPLES), engine=ENGINE, threads=1)
     assert found is not None
     assert (found.nodes, found.worst, found.share, found.note) == (0, None, 0.0, None)
 
 
 def test_dynamic_sums_are_looked_at_too(tmp_path: Path) -> None:
     artifact, x = _made(tmp_path, "dynamic")
-    found = predict_saturation(artifact, {"x": x}, np.arange(_SAMPLES), threads=1)
+    found = predict_saturation(artifact, {"x": x}, np.arange(_SAMPLES), engine=ENGINE, threads=1)
     assert found is not None
     assert found.share > 0.2
 
 
 def test_without_integer_sums_there_is_nothing_to_predict(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
-    assert predict_saturation(source, {"x": models.normal(4, 3, 8, 8)}, np.arange(4), threads=1) is None
+    assert predict_saturation(source, {"x": models.normal(4, 3, 8, 8)}, np.arange(4), engine=ENGINE, threads=1) is None
 
 
 def test_no_file_is_left(tmp_path: Path) -> None:
     artifact, x = _made(tmp_path)
     before = {path.name for path in tmp_path.iterdir()}
-    predict_saturation(artifact, {"x": x}, np.arange(_SAMPLES), threads=1)
+    predict_saturation(artifact, {"x": x}, np.arange(_SAMPLES), engine=ENGINE, threads=1)
     assert {path.name for path in tmp_path.iterdir()} == before

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.worker import models
+from tests.worker.models import ENGINE
 from worker.evaluation.layers import compare_layers
 
 _ARRAYS = {"x": models.normal(64, 3, 8, 8)}
@@ -32,7 +33,13 @@ def test_a_layer_has_the_types_that_its_method_gave_it(
     found = {
         layer.name: layer
         for layer in compare_layers(
-            made.reference, made.artifact, _ARRAYS, np.arange(40, 56), threads=1, progress=lambda share: None
+            made.reference,
+            made.artifact,
+            _ARRAYS,
+            np.arange(40, 56),
+            engine=ENGINE,
+            threads=1,
+            progress=lambda share: None,
         )
     }
     assert (found["conv1"].activations, found["conv1"].weights) == convolution

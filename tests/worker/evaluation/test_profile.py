@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.worker import models
+from tests.worker.models import ENGINE
 from worker.evaluation.profile import OperatorTime, compare_operators, in_words
 
 
@@ -11,7 +12,9 @@ def test_integer_kernels_are_set_against_what_they_replace(tmp_path: Path) -> No
     x = models.normal(32, 3, 8, 8)
     made = models.make("int8", source, {"x": x}, calibrate=32)
     before = {path.name for path in tmp_path.iterdir()}
-    times = compare_operators(source, made.artifact, [{"x": x[:1]}, {"x": x[1:2]}], tmp_path, intra_op_threads=1)
+    times = compare_operators(
+        source, made.artifact, [{"x": x[:1]}, {"x": x[1:2]}], tmp_path, engine=ENGINE, intra_op_threads=1
+    )
     assert {path.name for path in tmp_path.iterdir()} == before
     found = {one.operator: one for one in times}
     assert found["Conv"].original_ms > 0.0

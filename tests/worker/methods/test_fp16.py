@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.engines import ENGINES
+from app import engines
 from app.errors import NotQuantizable
 from tests.worker import models
 from tests.worker.runtime import cosine, executed_operators, run
@@ -24,7 +24,7 @@ def test_it_takes_half_the_bytes_and_keeps_the_interface(tmp_path: Path) -> None
     source = models.write(_wide(models.normal(64, 512)), tmp_path)
     made = models.make("fp16", source)
     assert made.artifact.stat().st_size < 0.51 * source.stat().st_size
-    before, after = (ENGINES["onnxruntime"].load(path, intra_op_threads=1) for path in (source, made.artifact))
+    before, after = (engines.get("onnxruntime").load(path, intra_op_threads=1) for path in (source, made.artifact))
     assert (before.inputs, before.outputs) == (after.inputs, after.outputs)
     x = models.normal(3, 64)
     np.testing.assert_allclose(run(made.artifact, {"x": x})[0], run(source, {"x": x})[0], rtol=0.02, atol=0.02)

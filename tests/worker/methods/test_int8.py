@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from app.engines import ENGINES
+from app import engines
 from app.errors import JobFailed, NotQuantizable
 from tests.worker import models
 from tests.worker.runtime import cosine, executed_operators, run
@@ -31,7 +31,7 @@ def test_conv_batch_norm_and_relu_become_one_integer_kernel(tmp_path: Path) -> N
 def test_the_interface_stays_that_of_the_upload(tmp_path: Path) -> None:
     source = models.write(models.token_encoder(), tmp_path)
     made = models.make("int8", source, models.token_arrays(16))
-    before, after = (ENGINES["onnxruntime"].load(path, intra_op_threads=1) for path in (source, made.artifact))
+    before, after = (engines.get("onnxruntime").load(path, intra_op_threads=1) for path in (source, made.artifact))
     assert (before.inputs, before.outputs) == (after.inputs, after.outputs)
 
 

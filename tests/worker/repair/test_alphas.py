@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from tests.worker import models
+from tests.worker.models import ENGINE
 from worker.graph.smooth import groups
 from worker.repair.alphas import ALPHAS, best_alphas, sampled_rows
 
@@ -47,7 +48,7 @@ def test_a_tensor_of_which_nothing_is_known_stays() -> None:
 def test_rows_come_from_all_batches_but_are_not_too_many(tmp_path: Path, samples: int) -> None:
     source = models.write(_product(), tmp_path)
     z = np.abs(models.normal(40, 5, 32)) + np.arange(40).reshape(40, 1, 1).astype(np.float32)
-    rows = sampled_rows(source, ["x"], {"z": z}, np.arange(samples), threads=1)["x"]
+    rows = sampled_rows(source, ["x"], {"z": z}, np.arange(samples), engine=ENGINE, threads=1)["x"]
     assert rows.shape == ({1: 5, 40: 128 + 40}[samples], 32)
     assert rows.max() > samples - 1
     assert [path.name for path in tmp_path.iterdir()] == ["original.onnx"]

@@ -8,6 +8,7 @@ import pytest
 from onnx import helper
 
 from tests.worker import models
+from tests.worker.models import ENGINE
 from worker.repair.judge import Judge, decibels
 
 
@@ -24,7 +25,7 @@ def _scaled(factors: list[float]) -> onnx.ModelProto:
 @pytest.fixture
 def judge(tmp_path: Path) -> Judge:
     x = models.normal(40, 2) * np.array([100.0, 0.01], np.float32)
-    return Judge(models.write(_scaled([1, 1]), tmp_path), {"x": x}, np.arange(40), threads=1)
+    return Judge(models.write(_scaled([1, 1]), tmp_path), {"x": x}, np.arange(40), engine=ENGINE, threads=1)
 
 
 def test_the_upload_itself_has_no_noise(judge: Judge, tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_class_numbers_are_not_judged(tmp_path: Path) -> None:
     model = models.model([helper.make_node("ArgMax", ["x"], ["y"], axis=1, keepdims=0)], {"x": ["n", 2]}, {}, {})
     model.graph.output.append(helper.make_tensor_value_info("y", onnx.TensorProto.INT64, ["n"]))
     source = models.write(model, tmp_path)
-    judge = Judge(source, {"x": models.normal(8, 2)}, np.arange(8), threads=1)
+    judge = Judge(source, {"x": models.normal(8, 2)}, np.arange(8), engine=ENGINE, threads=1)
     assert not judge.has_floats
     assert judge.noise(source) == 0.0
 

@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from tests.worker import models
+from tests.worker.models import ENGINE
 from worker.graph.groups import Group, quantizer_groups
 from worker.graph.prepare import prepare
 from worker.graph.selection import select_static
@@ -49,9 +50,9 @@ def _groups(names: str) -> list[Group]:
 def test_the_most_harmful_group_makes_the_most_noise_and_loses_most_answers(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
     indices = np.arange(32)
-    judge = Judge(source, _X, indices, threads=1)
-    labels = Answers(source, _X, indices, None, threads=1, seconds=9.0).model.run(_X)[0].argmax(axis=1)
-    answers = Answers(source, _X, indices, labels.astype(np.int64), threads=1, seconds=9.0)
+    judge = Judge(source, _X, indices, engine=ENGINE, threads=1)
+    labels = Answers(source, _X, indices, None, engine=ENGINE, threads=1, seconds=9.0).model.run(_X)[0].argmax(axis=1)
+    answers = Answers(source, _X, indices, labels.astype(np.int64), engine=ENGINE, threads=1, seconds=9.0)
     told: list[int] = []
     found = damages(_groups("abc"), _write_only, judge, answers, tmp_path, deadline=math.inf, progress=told.append)
     assert found["a"][0] < found["c"][0] < found["b"][0]
@@ -66,7 +67,7 @@ def test_the_most_harmful_group_makes_the_most_noise_and_loses_most_answers(tmp_
 
 def test_when_time_is_up_the_first_group_is_measured_and_the_others_are_not(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
-    judge = Judge(source, _X, np.arange(8), threads=1)
+    judge = Judge(source, _X, np.arange(8), engine=ENGINE, threads=1)
     found = damages(_groups("abc"), _write_only, judge, None, tmp_path, deadline=0.0, progress=lambda done: None)
     assert list(found) == ["a"]
     assert found["a"][1] is None
@@ -78,6 +79,15 @@ def test_the_profiler_s_kernels_are_found_again_in_the_groups_of_either_graph(tm
     graph = onnx.load(prepare(source, tmp_path))
     groups = quantizer_groups(graph, select_static(graph))
     requests = [{"x": _X["x"][:1]}]
-    times = group_times(groups, graph.graph, tmp_path / "prepared.onnx", int8, requests, tmp_path, intra_op_threads=1)
+    times = group_times(
+        groups,
+        graph.graph,
+        tmp_path / "prepared.onnx",
+        int8,
+        requests,
+        tmp_path,
+        engine=ENGINE,
+        intra_op_threads=1,
+    )
     assert times.keys() == {group.name for group in groups}
     assert all(fp32 > 0.0 and integer > 0.0 for fp32, integer in times.values())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engines import ENGINES
+from app import engines
 from tests.worker import models
 from worker.samples import Feeder
 from worker.training.grids import ActivationGrid, WeightGrid
@@ -26,7 +26,7 @@ _CONVOLUTIONS = ("w1", "w2")
 def _session(folder: Path, labels: np.ndarray | None = None) -> Session:
     """The classifier with weights of three integers a side, which is coarse enough to be trained."""
     model = models.classifier()
-    original = ENGINES["onnxruntime"].load(models.write(model, folder), intra_op_threads=1)
+    original = engines.get("onnxruntime").load(models.write(model, folder), intra_op_threads=1)
     weights = {tensor.name: models.onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     grids = {
         name: WeightGrid(np.abs(weights[name]).max(axis=(1, 2, 3)).astype(np.float32) / 3, 0, 3)

@@ -9,6 +9,7 @@ from onnx import helper
 
 from app.errors import JobFailed
 from tests.worker import models
+from tests.worker.models import ENGINE
 
 torch = pytest.importorskip("torch")
 
@@ -24,8 +25,8 @@ _FEEDS = {"x": models.normal(4, 3, 8, 8, seed=9)}
 
 def test_a_module_that_is_true_passes(tmp_path: Path) -> None:
     path = prepare(models.write(models.classifier(), tmp_path), tmp_path)
-    assert check_fidelity(path, OnnxModule(onnx.load(path)), [_FEEDS, _FEEDS], threads=1) < 1e-5
-    assert first_difference(path, _FEEDS, threads=1) is None
+    assert check_fidelity(path, OnnxModule(onnx.load(path)), [_FEEDS, _FEEDS], engine=ENGINE, threads=1) < 1e-5
+    assert first_difference(path, _FEEDS, engine=ENGINE, threads=1) is None
 
 
 def test_a_planted_wrong_operator_is_found_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,8 +36,8 @@ def test_a_planted_wrong_operator_is_found_and_named(tmp_path: Path, monkeypatch
     path = models.write(models.classifier(), tmp_path)
     monkeypatch.setitem(ops.OPERATORS, "GlobalAveragePool", nearly)
     with pytest.raises(JobFailed, match=r"first to depart is node 'pool' \(GlobalAveragePool\), by 0.001 in 'pooled'"):
-        check_fidelity(path, OnnxModule(onnx.load(path)), [_FEEDS], threads=1)
-    found = first_difference(path, _FEEDS, threads=1)
+        check_fidelity(path, OnnxModule(onnx.load(path)), [_FEEDS], engine=ENGINE, threads=1)
+    found = first_difference(path, _FEEDS, engine=ENGINE, threads=1)
     assert found is not None
     assert (found.operator, found.node, found.tensor) == ("GlobalAveragePool", "pool", "pooled")
     assert found.relative_error == pytest.approx(1e-3, rel=0.01)
@@ -55,7 +56,7 @@ def test_a_wrong_integer_is_found_where_it_arises(tmp_path: Path, monkeypatch: p
         return torch.tensor([*x.shape[:-1], 1])
 
     monkeypatch.setitem(ops.OPERATORS, "Shape", one_more)
-    found = first_difference(path, {"x": models.normal(3, 2)}, threads=1)
+    found = first_difference(path, {"x": models.normal(3, 2)}, engine=ENGINE, threads=1)
     assert found is not None
     assert found.node == "shape"
     assert found.relative_error == float("inf")
@@ -67,7 +68,7 @@ def test_a_changed_weight_departs_without_a_node_to_blame(tmp_path: Path) -> Non
     with torch.no_grad():
         module.parameter("fb").add_(1.0)
     with pytest.raises(JobFailed, match="output 'scores'"):
-        check_fidelity(path, module, [_FEEDS], threads=1)
+        check_fidelity(path, module, [_FEEDS], engine=ENGINE, threads=1)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_the_example_that_ships(tmp_path: Path) -> None:
     with np.load(_EXAMPLES / "cifar10_512.npz") as arrays:
         batches = [{"input": arrays["input"][:8]}]
     path = prepare(source, tmp_path)
-    assert check_fidelity(path, OnnxModule(onnx.load(path)), batches, threads=1) < 1e-5
+    assert check_fidelity(path, OnnxModule(onnx.load(path)), batches, engine=ENGINE, threads=1) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["cifar10_resnet20", "cifar10_mobilenetv2", "cifar10_mobilenetv3", "minilm"])
@@ -114,4 +115,4 @@ def test_real_models(tmp_path: Path, name: str) -> None:
         inputs = [argument.name for argument in onnx.load(source, load_external_data=False).graph.input]
         batches = [{each: arrays[each][start : start + size] for each in inputs} for start, size in ((0, 8), (8, 3))]
     for path in (source, prepare(source, tmp_path)):
-        assert check_fidelity(path, OnnxModule(onnx.load(path)), batches, threads=1) < 1e-5
+        assert check_fidelity(path, OnnxModule(onnx.load(path)), batches, engine=ENGINE, threads=1) < 1e-5
