@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from app import cli
 from app.blobs import open_store
 from app.blobs.stores import STORES
+from app.contracts.job_spec import JobSpec
 from app.digest import sha256_of
 from app.errors import InvalidModel
 from app.main import create_app
@@ -25,6 +26,10 @@ from app.settings import Settings
 from tests import graphs, registries
 from tests.app.conftest import onnx_bytes, upload_dataset, upload_model
 from tests.blob_stores import ROW, SqliteBlobStore
+from tests.e2e.service import eventually
+from tests.worker.runs import submitted
+from worker.checkpoints import Checkpoints
+from worker.job_layout import laid_out
 from worker.runner import Runner
 
 INPUT = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 16], "data": [1.0] * 16}]}
@@ -139,6 +144,32 @@ def test_backup_restore_garbage_and_doctor(client: TestClient, settings: Setting
     assert set(blobs.digests()) == named
     blobs.delete(min(named))
     assert "1 of 3 that the registry names are missing" in _command(settings, "doctor")
+
+
+def test_a_checkpoint_is_kept_and_laid_before_the_next_attempt(settings: Settings, tmp_path: Path) -> None:
+    blobs = open_store(settings)
+    first, second = (tmp_path / name for name in ("first", "second"))
+    for folder in (first, second):
+        folder.mkdir()
+    with closing(Database(settings.registry_url)) as database:
+        job_id = submitted(settings, database)
+        with database.writing() as session:
+            lease = jobs.claim(session, job_id)
+        assert lease is not None
+        (first / "reached").write_bytes(b"epoch 3")
+        checkpoints = Checkpoints(database, blobs, lease, first)
+        checkpoints.keep("reached")
+        eventually(lambda: len(list(blobs.digests())) == 2, what="the checkpoint in the store")
+        checkpoints.end()
+        with database.writing() as session:
+            jobs.release(session, lease)
+            lease = jobs.claim(session, job_id)
+        assert lease is not None
+        with laid_out(database, blobs, lease, second, intra_op_threads=1):
+            checkpoint = JobSpec.read(second).checkpoint
+            assert checkpoint is not None
+            assert (second / checkpoint).read_bytes() == b"epoch 3"
+            assert len(SqliteBlobStore.leased) == 2
 
 
 def test_a_large_model_is_mapped_from_a_file_of_its_own(client: TestClient) -> None:

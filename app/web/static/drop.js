@@ -33,7 +33,7 @@ function chosen(place, field) {
   place.classList.toggle("full", Boolean(file));
   place.querySelector("[data-chosen]").textContent = file ? `${file.name} · ${size(file.size)}` : "";
   const name = place.dataset.names && document.getElementById(place.dataset.names);
-  if (name && file && !name.value) name.value = nameOf(file.name, field.accept.split(","));
+  if (name && file && !name.value) name.value = nameOf(file.name, field.accept.split(",").filter(Boolean));
 }
 
 // What the file's name is as a name in the registry, without the endings that the field accepts.
