@@ -66,7 +66,7 @@ def _steps(section: str) -> Iterator[Step]:
 def test_every_seam_has_an_example_with_a_test() -> None:
     found = examples()
     assert [heading.removeprefix("Add a ").removeprefix("Add an ") for heading in found] == [
-        "quantization method", "evaluation metric", "dataset format", "blob store",
+        "quantization method", "evaluation metric", "dataset format", "blob store", "engine",
     ]  # fmt: skip
     assert all(any("/test_" in step.path for step in steps) for steps in found.values())
 

@@ -18,12 +18,14 @@ from app.blobs import open_store
 from app.cli import client as commands
 from app.cli import reports
 from app.cli.connection import Connection
+from app.contracts.job_spec import JobSpec
 from app.registry import Database, jobs
 from app.settings import Settings
 from tests.app.cli.answers import connection
 from tests.worker.runs import Messages, child
-from worker import job_process, runner
+from worker import pipeline, runner
 from worker.channel import Channel
+from worker.job_progress import job_progress
 from worker.runner import Runner
 
 
@@ -36,12 +38,24 @@ class Octet:
         self._patch = monkeypatch
 
     def work(self) -> list[dict[str, Any]]:
-        """Do all jobs that are queued; returns what their processes would have sent."""
+        """Do all jobs that are queued; returns what their processes would have sent.
+
+        What a job raises is raised here, so that a debugger shows where.
+        """
         sent: list[dict[str, Any]] = []
+        raised: list[Exception] = []
 
         def play(folder: Path) -> Messages:
             lines: list[str] = []
-            job_process.main(folder, Channel(_Lines(lines)))
+            channel = Channel(_Lines(lines))
+            spec = JobSpec.read(folder)
+            try:
+                outcome = pipeline.run(spec, folder, job_progress(channel, spec.method))
+            except Exception as error:  # noqa: BLE001 - raised again by the caller
+                raised.append(error)
+                channel.send({"error": repr(error)})
+            else:
+                channel.send({"outcome": outcome.model_dump(mode="json")})
             messages = [json.loads(line) for line in lines]
             sent.extend(messages)
             yield from messages
@@ -55,6 +69,8 @@ class Octet:
                 Runner(self._settings, database, open_store(self._settings)).run(job_id)
         finally:
             database.close()
+        if raised:
+            raise raised[0]
         return sent
 
     def command(self, *arguments: str) -> str:
