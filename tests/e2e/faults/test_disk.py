@@ -87,7 +87,7 @@ def mounted(place: Path) -> Iterator[Disk]:
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,nr_inodes={INODES}", "octet-test", str(place)]
     if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
         place.rmdir()
-        missing("the right to mount a tmpfs")
+        missing("mount")
     try:
         yield Disk(place)
     finally:
