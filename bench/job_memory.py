@@ -119,7 +119,10 @@ def run_job(folder: Path, method: str) -> str:
     (folder / "job.json").write_text(json.dumps(spec))
     start = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker.pipeline", str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "worker.job_process", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     watch = Watch(process.pid)
     watch.start()
@@ -129,7 +132,7 @@ def run_job(folder: Path, method: str) -> str:
         last = json.loads(line)
         watch.stage = last.get("stage", watch.stage)
     _, code, usage = os.wait4(process.pid, 0)
-    if code != 0:
+    if "outcome" not in last:
         sys.exit(f"{method}: {last.get('error', f'ended with {code}')}")
     stages = watch.by_stage
     cells = [

@@ -31,7 +31,7 @@ def load_edited(model: onnx.ModelProto, folder: Path, *, engine: Engine, threads
     """Load `model`, which no file holds: it is written into `folder`, loaded, and removed again.
 
     Args:
-        model: The graph. Tensors may refer to files in `folder`. Tensors beyond protobuf's limit move out of `model`.
+        model: The graph. Tensors may refer to files in `folder`. Large ones in memory move out of `model`.
         folder: Where the external data of `model` lies.
         engine: What runs the model.
         threads: Threads of one run.
@@ -41,7 +41,7 @@ def load_edited(model: onnx.ModelProto, folder: Path, *, engine: Engine, threads
     """
     with tempfile.NamedTemporaryFile(dir=folder, prefix="edited-", suffix=".onnx") as file:
         path = Path(file.name)
-        data = onnx_files.save(model, path)
+        data = onnx_files.save_beside(model, path)
         try:
             return engine.load(path, intra_op_threads=threads)
         finally:

@@ -3,7 +3,7 @@
 The `onnx` library reads and writes external data too, but refuses hard links, which is how a job gets its model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,61 +13,132 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from app.errors import JobFailed
+from worker import onnx_writer
 from worker.operators import DEFAULT_DOMAINS
 
 #: protobuf refuses a message of 2 GiB; a file below this also leaves room for what a graph pass adds.
 INLINE_LIMIT_BYTES = 2**31 - 2**27
 
+#: A job's own files keep more weights than this beside the graph, where they are mapped instead of read.
+MAPPED_ABOVE_BYTES = 2**26
+
 # Page-aligned tensors can be mapped by the runtime instead of copied; small ones are not worth a reference.
 _ALIGNMENT = 4096
 _SMALLEST_EXTERNAL_BYTES = 1024
 
+# onnx's own key for the folder that a reference is relative to. It is for models in memory; no file has it.
+_FOLDER = "basepath"
+
 
 def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
-    """The model at `path`; without `weights`, external tensors stay references to the files beside it."""
+    """Load the model at `path`.
+
+    Args:
+        path: The model file, its external data beside it.
+        weights: Read external tensors into memory. Otherwise they stay references, which `array` maps.
+    """
     model = onnx.load(str(path), load_external_data=False)
-    if weights:
-        for tensor in tensors(model):
-            if is_external(tensor):
-                tensor.raw_data = external_array(tensor, path.parent).tobytes()
-                tensor.ClearField("external_data")
-                tensor.ClearField("data_location")
+    for tensor in tensors(model):
+        if is_external(tensor):
+            tensor.external_data.add(key=_FOLDER, value=str(path.parent))
+            if weights:
+                _read(tensor)
     return model
 
 
 def save(model: onnx.ModelProto, path: Path, *, limit: int | None = None) -> Path | None:
-    """Write `model`; returns the data file written beside it, if one was needed.
+    """Write `model` with all of its weights, those included that are references.
 
-    Above `limit` bytes in memory (default `INLINE_LIMIT_BYTES`) the large initializers move out of `model` into that
-    file. Tensors that are external already stay references to files beside `path`.
+    Args:
+        model: The model. Where a data file is needed, the large initializers move out of it.
+        path: The file to write. `model` has no references to it, nor to the data file beside it.
+        limit: More bytes of weights than this need a data file; default `INLINE_LIMIT_BYTES`.
+
+    Returns:
+        The data file beside `path`, or None.
     """
-    limit = INLINE_LIMIT_BYTES if limit is None else limit
-    data = None
-    if sum(stored_bytes(tensor) for tensor in tensors(model) if not is_external(tensor)) > limit:
-        data = path.with_name(path.name + ".data")
-        _move_out(model, data)
+    size = sum(map(stored_bytes, tensors(model)))
+    if size > (INLINE_LIMIT_BYTES if limit is None else limit):
+        data = _move_out(_large_initializers(model), path)
+    elif size > MAPPED_ABOVE_BYTES:
+        for tensor in list(tensors(model))[len(model.graph.initializer) :]:
+            _read(tensor)
+        onnx_writer.write(model, path, is_external, payload)
+        return None
+    else:
+        data = None
+    for tensor in tensors(model):
+        if _folder(tensor) is not None:
+            _read(tensor)
     path.write_bytes(model.SerializeToString())
     return data
 
 
-def _move_out(model: onnx.ModelProto, data: Path) -> None:
+def save_beside(model: onnx.ModelProto, path: Path, *, limit: int | None = None) -> Path | None:
+    """Write `model` into the folder of the files that it refers to; its references stay references.
+
+    Args:
+        model: The model. Where a data file is needed, the large initializers in memory move out of it.
+        path: The file to write.
+        limit: More bytes of large initializers in memory need a data file; default `MAPPED_ABOVE_BYTES`.
+
+    Returns:
+        The data file beside `path`, or None.
+    """
+    read = [tensor for tensor in _large_initializers(model) if not is_external(tensor)]
+    is_large = sum(map(stored_bytes, read)) > (MAPPED_ABOVE_BYTES if limit is None else limit)
+    data = _move_out(read, path) if is_large else None
+    references = [tensor for tensor in tensors(model) if is_external(tensor)]
+    for tensor in references:
+        _set_folder(tensor, None)
+    path.write_bytes(model.SerializeToString())
+    for tensor in references:
+        _set_folder(tensor, path.parent)
+    return data
+
+
+def _large_initializers(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """What may move out of `model`; no tensor of an attribute may: runtimes do not read it from outside."""
+    for graph in graphs(model):
+        for tensor in graph.initializer:
+            if stored_bytes(tensor) >= _SMALLEST_EXTERNAL_BYTES and tensor.data_type != TensorProto.STRING:
+                yield tensor
+
+
+def _move_out(found: Iterable[TensorProto], path: Path) -> Path:
+    """Move tensors into a data file beside `path`."""
+    data = path.with_name(path.name + ".data")
     with data.open("wb") as file:
-        # Only initializers: runtimes do not read an attribute's tensor from outside.
-        for graph in graphs(model):
-            for tensor in graph.initializer:
-                if is_external(tensor) or tensor.data_type == TensorProto.STRING:
-                    continue
-                if stored_bytes(tensor) < _SMALLEST_EXTERNAL_BYTES:
-                    continue
-                payload = tensor.raw_data or onnx.numpy_helper.to_array(tensor).tobytes()
-                file.seek(-file.tell() % _ALIGNMENT, 1)
-                offset = file.tell()
-                file.write(payload)
-                kept = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-                kept.data_location = TensorProto.EXTERNAL
-                for key, value in (("location", data.name), ("offset", offset), ("length", len(payload))):
-                    kept.external_data.add(key=key, value=str(value))
-                tensor.CopyFrom(kept)
+        for tensor in found:
+            content = payload(tensor)
+            file.seek(-file.tell() % _ALIGNMENT, 1)
+            offset = file.tell()
+            file.write(content)
+            moved = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            moved.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", data.name), ("offset", offset), ("length", len(content))):
+                moved.external_data.add(key=key, value=str(value))
+            tensor.CopyFrom(moved)
+    return data
+
+
+def _read(tensor: TensorProto) -> None:
+    """Put the values of `tensor` into it, where it is a reference."""
+    if is_external(tensor):
+        tensor.raw_data = bytes(payload(tensor))
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+
+
+def _folder(tensor: TensorProto) -> Path | None:
+    return next((Path(entry.value) for entry in tensor.external_data if entry.key == _FOLDER), None)
+
+
+def _set_folder(tensor: TensorProto, folder: Path | None) -> None:
+    kept = [(entry.key, entry.value) for entry in tensor.external_data if entry.key != _FOLDER]
+    del tensor.external_data[:]
+    for key, value in kept if folder is None else [*kept, (_FOLDER, str(folder))]:
+        tensor.external_data.add(key=key, value=value)
 
 
 def is_external(tensor: TensorProto) -> bool:
@@ -91,14 +162,23 @@ def external_array(tensor: TensorProto, folder: Path) -> NDArray[Any]:
         raise JobFailed(f"external data of tensor '{tensor.name}' ends before the tensor does") from error
 
 
-def array(tensor: TensorProto, folder: Path | None = None) -> NDArray[Any]:
-    """The values of `tensor`, read-only; `folder` is where external ones lie."""
+def array(tensor: TensorProto) -> NDArray[Any]:
+    """The values of `tensor`, read-only; those of a reference that `load` left are mapped."""
     if is_external(tensor):
+        folder = _folder(tensor)
         if folder is None:
-            raise ValueError(f"tensor '{tensor.name}' is external, and no folder is given")
+            raise ValueError(f"tensor '{tensor.name}' is external, and its folder is not known")
         return external_array(tensor, folder)
     values: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
     return values
+
+
+def payload(tensor: TensorProto) -> bytes | memoryview:
+    """The values of `tensor` as `raw_data` has them."""
+    if not is_external(tensor):
+        return tensor.raw_data or onnx.numpy_helper.to_array(tensor).tobytes()
+    values = array(tensor).reshape(-1)
+    return values.view(np.uint8).data if values.size else b""
 
 
 def stored_bytes(tensor: TensorProto) -> int:

@@ -83,8 +83,9 @@ def evaluate_variant(inputs: JobInputs, made: Made, progress: Progress) -> Varia
     """
     progress("gate", 0.0)
     axes = sequence_inputs(inputs.source)
-    original = inputs.load_original()
+    # The variant first: to load it takes more memory for a moment than to load what is mapped.
     variant = gate.load_variant(made.artifact, engine=inputs.engine, intra_op_threads=inputs.spec.intra_op_threads)
+    original = inputs.load_original()
     requests = inputs.requests(original)
     gate.check(original, variant, requests[0])
     samples = batching_samples(inputs, original, requests, axes)

@@ -31,6 +31,7 @@ _SIGN_OFFSET = 128
 _BATCH = 8
 
 Integers = NDArray[np.int32]
+Weights = NDArray[np.int8]
 # Gives one column of a matrix product's left side, `(rows,)`.
 Column = Callable[[int], Integers]
 
@@ -75,7 +76,7 @@ def predict_saturation(
     if not engine.saturates_pairs:
         return None
     model = onnx_files.load(artifact, weights=False)
-    nodes = _integer_nodes(model, artifact.parent)
+    nodes = _integer_nodes(model)
     if not nodes:
         return None
     risky = [node for node in nodes if len(node.pairs)]
@@ -183,7 +184,7 @@ class _IntegerNode:
     name: str
     source: str
     offset: int
-    weight: Integers
+    weight: Weights
     pairs: NDArray[np.int64]
     scale: NDArray[np.float64]
     dtype: np.dtype[Any]
@@ -252,18 +253,17 @@ class _Window:
         return column, (len(values), spans[0], spans[1])
 
 
-def _integer_nodes(model: onnx.ModelProto, folder: Path) -> list[_IntegerNode]:
+def _integer_nodes(model: onnx.ModelProto) -> list[_IntegerNode]:
     """The nodes of an artifact whose sums are of U8 and S8, those that are computed in pairs.
 
     Depthwise convolutions are not: their kernel widens first. Nor are other forms that no method of ours makes.
     """
-    reader = _Reader(model, folder)
+    reader = _Reader(model)
     return [found for node in model.graph.node if (found := reader.integer_node(node)) is not None]
 
 
 class _Reader:
-    def __init__(self, model: onnx.ModelProto, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, model: onnx.ModelProto) -> None:
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._producers = {name: node for node in model.graph.node for name in node.output}
 
@@ -294,21 +294,21 @@ class _Reader:
         producer = self._producers.get(name)
         return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
 
-    def _signed(self, name: str) -> Integers | None:
+    def _signed(self, name: str) -> Weights | None:
         tensor = self._constants.get(name)
         if tensor is None or tensor.data_type != onnx.TensorProto.INT8:
             return None
-        return self._value(name).astype(np.int32)
+        return self._value(name)
 
     def _value(self, name: str) -> NDArray[Any]:
-        return onnx_files.array(self._constants[name], self._folder)
+        return onnx_files.array(self._constants[name])
 
 
 def _node(
     node: onnx.NodeProto,
     source: str,
     offset: int,
-    weight: Integers,
+    weight: Weights,
     scale: NDArray[np.float64],
     dtype: np.dtype[Any],
     window: _Window | None = None,
@@ -324,10 +324,11 @@ def _window(node: onnx.NodeProto, shape: tuple[int, ...], padding: int) -> _Wind
     return _Window(shape[2:], strides, dilations, tuple(given.get("pads", (0, 0, 0, 0))), padding)
 
 
-def _risky_pairs(weight: Integers) -> NDArray[np.int64]:
+def _risky_pairs(weight: Weights) -> NDArray[np.int64]:
     """Pairs `(count, 2)` of inputs up to 255 that the `weight` `(inputs, outputs)` of two could take out of 16 bits."""
-    even, odd = weight[0::2], np.zeros_like(weight[0::2])
-    odd[: len(weight[1::2])] = weight[1::2]
+    wide = weight.astype(np.int32)
+    even, odd = wide[0::2], np.zeros_like(wide[0::2])
+    odd[: len(wide[1::2])] = wide[1::2]
     highest = _LARGEST_ACTIVATION * (np.maximum(even, 0) + np.maximum(odd, 0))
     lowest = _LARGEST_ACTIVATION * (np.minimum(even, 0) + np.minimum(odd, 0))
     pairs = np.argwhere((highest > _HIGHEST) | (lowest < _LOWEST))

@@ -11,7 +11,7 @@ from worker.onnx_files import array
 
 
 class Constants:
-    """The initializers of a main graph, all of them in memory."""
+    """The initializers of a main graph. References are mapped when they are read."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,22 +27,21 @@ class Halved:
     kept: dict[str, str]
 
 
-def halve(model: onnx.ModelProto, folder: Path, *, only: frozenset[str] | None = None) -> Halved:
-    """Rewrite `model` in place; its external weights, which lie in `folder`, come into memory.
+def halve(model: onnx.ModelProto, *, only: frozenset[str] | None = None) -> Halved:
+    """Rewrite `model` in place.
 
     `only` names the initializers to be rewritten; None is every FP32 tensor of the model.
     """
-    halving = _Halving(model, folder, only)
+    halving = _Halving(model, only)
     halving.run()
     return Halved(halving.stored, halving.kept)
 
 
 @dataclass
 class _Halving:
-    """Rewrites a model in place, external weights included."""
+    """Rewrites a model in place."""
 
     model: onnx.ModelProto
-    folder: Path
     only: frozenset[str] | None
     stored: int = 0
     kept: dict[str, str] = field(default_factory=dict)
@@ -56,9 +54,6 @@ class _Halving:
             self._rewrite_nodes(graph.node, [cast for cast in casts if cast is not None])
         for function in self.model.functions:
             self._rewrite_nodes(function.node, [])
-        for tensor in onnx_files.tensors(self.model):
-            if onnx_files.is_external(tensor):
-                _store(tensor, onnx_files.external_array(tensor, self.folder))
 
     def _halve_initializer(self, tensor: TensorProto) -> onnx.NodeProto | None:
         """Store `tensor` in half precision under a new name; returns the Cast that brings back the old one."""
@@ -90,7 +85,7 @@ class _Halving:
             return False
         if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims, dtype=np.int64) < _SMALLEST_ELEMENTS:
             return False
-        values = onnx_files.array(tensor, self.folder)
+        values = onnx_files.array(tensor)
         reason = _misfit(values)
         if reason is not None:
             self.kept[name] = reason

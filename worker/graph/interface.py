@@ -23,12 +23,18 @@ def drop_overridable_inputs(model: onnx.ModelProto) -> bool:
     return True
 
 
+def of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The declared inputs and outputs of `model`, dynamic axes and all, and its own metadata: no node and no weight."""
+    found = onnx.ModelProto(metadata_props=model.metadata_props, doc_string=model.doc_string)
+    initialized = {tensor.name for tensor in model.graph.initializer}
+    found.graph.input.extend(argument for argument in model.graph.input if argument.name not in initialized)
+    found.graph.output.extend(model.graph.output)
+    return found
+
+
 def restore(model: onnx.ModelProto, original: onnx.ModelProto) -> None:
-    """Give `model` the declared inputs and outputs of `original`, dynamic axes and all, and its own metadata."""
-    initialized = {tensor.name for tensor in original.graph.initializer}
-    inputs = [argument for argument in original.graph.input if argument.name not in initialized]
-    outputs = list(original.graph.output)
-    for target, source in ((model.graph.input, inputs), (model.graph.output, outputs)):
+    """Give `model` the interface `original`, as `of` has it."""
+    for target, source in ((model.graph.input, original.graph.input), (model.graph.output, original.graph.output)):
         del target[:]
         target.extend(source)
     del model.metadata_props[:]

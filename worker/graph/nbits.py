@@ -1,6 +1,7 @@
 """MatMulNBits, onnxruntime's product with a weight in a few bits: what a node of it holds, and how it is stored."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Set
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from worker.graph.blockwise import Blocks
+from worker.graph.blockwise import Blocks, Floats
 from worker.graph.constants import Constants
 
 _DOMAIN = "com.microsoft"
@@ -18,40 +19,59 @@ _DOMAIN = "com.microsoft"
 _INT8_COMPUTE = 4
 
 
-def replace_products(model: onnx.ModelProto, found: Mapping[str, Blocks]) -> None:
-    """Rewrite the MatMuls whose constant weights are named in `found`, and drop weights that nothing reads then."""
+#: The integers of a weight, by its name.
+Rounding = Callable[[str, Floats], Blocks]
+
+
+def replace_products(model: onnx.ModelProto, weights: Set[str], rounding: Rounding) -> None:
+    """Rewrite the MatMuls with these constant `weights`, and drop weights that nothing reads then.
+
+    Each weight is rounded once, and one after another: not many are in memory.
+    """
     graph, constants = model.graph, Constants(model.graph)
+    stored: dict[str, _Stored] = {}
     for node in graph.node:
-        if node.op_type == "MatMul" and node.input[1] in found:
-            node.CopyFrom(_product(node, found[node.input[1]], constants))
+        name = node.input[1] if node.op_type == "MatMul" else ""
+        if name in weights:
+            if name not in stored:
+                stored[name] = _store(name, rounding(name, constants[name]), constants)
+            node.CopyFrom(_product(node, stored[name]))
     read = {name for node in graph.node for name in node.input}
     for position in reversed(range(len(graph.initializer))):
         name = graph.initializer[position].name
-        if name in found and name not in read:
+        if name in weights and name not in read:
             del graph.initializer[position]
     if all(entry.domain != _DOMAIN for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
 
 
-def _product(node: onnx.NodeProto, blocks: Blocks, constants: Constants) -> onnx.NodeProto:
+@dataclass(frozen=True)
+class _Stored:
+    """The names of the constants that hold a weight, and the attributes that tell their form."""
+
+    inputs: tuple[str, ...]
+    attributes: dict[str, Any]
+
+
+def _store(name: str, blocks: Blocks, constants: Constants) -> _Stored:
+    values: dict[str, NDArray[Any]] = {
+        f"{name}_blocks": packed(blocks.integers, blocks.bits),
+        f"{name}_scales": blocks.scales.reshape(-1),
+        f"{name}_zero_points": packed(blocks.zero_points, blocks.bits).reshape(-1),
+    }
+    inputs = tuple(key if key in constants else constants.add(key, array) for key, array in values.items())
     outputs, _, size = blocks.integers.shape
-    name = node.input[1]
-    stored: list[tuple[str, NDArray[Any]]] = [
-        (f"{name}_blocks", packed(blocks.integers, blocks.bits)),
-        (f"{name}_scales", blocks.scales.reshape(-1)),
-        (f"{name}_zero_points", packed(blocks.zero_points, blocks.bits).reshape(-1)),
-    ]
-    inputs = [key if key in constants else constants.add(key, values) for key, values in stored]
+    return _Stored(inputs, {"K": blocks.inputs, "N": outputs, "bits": blocks.bits, "block_size": size})
+
+
+def _product(node: onnx.NodeProto, weight: _Stored) -> onnx.NodeProto:
     return helper.make_node(
         "MatMulNBits",
-        [node.input[0], *inputs],
+        [node.input[0], *weight.inputs],
         node.output,
         node.name,
         domain=_DOMAIN,
-        K=blocks.inputs,
-        N=outputs,
-        bits=blocks.bits,
-        block_size=size,
+        **weight.attributes,
         accuracy_level=_INT8_COMPUTE,
     )
 

@@ -13,8 +13,10 @@ from worker.graph import gemm, interface, opset, pooling
 
 FILE_NAME = "prepared.onnx"
 
-# Above this, weights are kept out of the intermediate file: folding constants may grow a model on the way.
+# Above this, the runtime writes weights beside the optimized graph, and they are never all in memory. Not below, though
+# it could: a graph that it finds nothing to optimize in is written in another form then, and artifacts would change.
 _EXTERNAL_ABOVE_BYTES = 2**30
+_WEIGHTS = "prepared.weights"
 
 
 def prepare(source: Path, folder: Path, *, external_above: int = _EXTERNAL_ABOVE_BYTES) -> Path:
@@ -24,15 +26,15 @@ def prepare(source: Path, folder: Path, *, external_above: int = _EXTERNAL_ABOVE
     has a declared type. The runtime's own basic optimizations do the folding, so that what can be loaded can be
     prepared, whatever its shapes and domains. Raises `JobFailed` where the opset can be neither used nor converted.
     """
-    original = onnx_files.load(source, weights=False)
-    upgraded = _upgraded(original, source, folder)
+    original = interface.of(onnx_files.load(source, weights=False))
+    upgraded = _upgraded(source, folder)
     optimized = folder / "optimized.onnx"
     is_large = onnx_files.size_bytes(source) > external_above
-    _optimize(upgraded, optimized, weights=f"{optimized.name}.data" if is_large else None)
+    _optimize(upgraded, optimized, weights=_WEIGHTS if is_large else None)
 
-    model = onnx_files.load(optimized)
-    for used in (optimized, optimized.with_name(f"{optimized.name}.data"), *({upgraded} - {source})):
-        used.unlink(missing_ok=True)
+    model = onnx_files.load(optimized, weights=False)
+    for used in (optimized, *({upgraded} - {source})):
+        used.unlink()
     gemm.normalize(model.graph)
     drop_unused_initializers(model)
     name_nodes(model.graph)
@@ -43,22 +45,26 @@ def prepare(source: Path, folder: Path, *, external_above: int = _EXTERNAL_ABOVE
     return prepared
 
 
-def refuse_quantized(model: onnx.ModelProto) -> None:
-    """Raises `NotQuantizable` for an upload that is integer already: its float tensors are not the model's own."""
+def read_interface(source: Path) -> onnx.ModelProto:
+    """The interface of the upload at `source`.
+
+    Raises `NotQuantizable` for an upload that is integer already: its float tensors are not the model's own.
+    """
+    model = onnx_files.load(source, weights=False)
     if any(node.op_type in QUANTIZED_OPERATORS for graph in onnx_files.graphs(model) for node in graph.node):
         raise NotQuantizable("the upload is quantized already; upload the FP32 model it was made from")
+    return interface.of(model)
 
 
-def _upgraded(original: onnx.ModelProto, source: Path, folder: Path) -> Path:
+def _upgraded(source: Path, folder: Path) -> Path:
     """A file with the upload in an opset that can be quantized; `source` itself when it is one already."""
-    model = onnx.ModelProto()
-    model.CopyFrom(original)
+    model = onnx_files.load(source, weights=False)
     had_defaults = interface.drop_overridable_inputs(model)
     converted = opset.at_least(model, opset.QUANTIZABLE)
     if converted is model and not had_defaults:
         return source
     upgraded = folder / "upgraded.onnx"
-    upgraded.write_bytes(converted.SerializeToString())
+    onnx_files.save_beside(converted, upgraded)
     return upgraded
 
 
@@ -74,6 +80,8 @@ def _optimize(source: Path, target: Path, *, weights: str | None) -> None:
 
 
 def _session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    # It runs nothing: kernels need no copy of their weights in an order of their own.
+    options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except REFUSALS as error:
@@ -89,7 +97,7 @@ def _save_typed(model: onnx.ModelProto, path: Path) -> None:
     names = [name for node in model.graph.node for name in node.output if name and name not in known]
     outputs = len(model.graph.output)
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    onnx_files.save(model, path)
+    onnx_files.save_beside(model, path)
     del model.graph.output[outputs:]
 
     options = with_custom_operators(ort.SessionOptions())
@@ -105,7 +113,7 @@ def _save_typed(model: onnx.ModelProto, path: Path) -> None:
             model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, element, shape))
     pooling.normalize(model)
     drop_unused_initializers(model)
-    path.write_bytes(model.SerializeToString())
+    onnx_files.save_beside(model, path)
 
 
 _ELEMENTS = {

@@ -1,6 +1,7 @@
 """The weights of a graph's integer nodes: symmetric S8, one scale for each output channel."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,6 @@ import onnx
 from numpy.typing import NDArray
 
 from app.contracts.operators import COMPUTING
-from worker.graph.constants import Constants
 from worker.graph.integer_types import IntegerTypes
 from worker.onnx_files import array
 
@@ -21,21 +21,34 @@ _SMALLEST_SHARE = 0.5
 
 Scales = NDArray[np.float32]
 
+#: Gives the values of a constant.
+Reader = Callable[[onnx.TensorProto], NDArray[Any]]
+
 
 @dataclass(frozen=True)
 class Weight:
     """The constant weight of a node that computes, and how it is to be rounded.
 
-    `name` is that of the initializer, `axis` where its output channels lie. `values` are `(channels, columns)`, the
-    columns being the `inputs` of one output channel, each with its kernel. Without `per_channel` there is one scale.
+    `axis` is where the output channels of `tensor` lie. Without `per_channel` there is one scale.
     """
 
     node: onnx.NodeProto
-    name: str
+    tensor: onnx.TensorProto
     axis: int
     per_channel: bool
-    values: NDArray[np.float32]
-    inputs: int
+
+    @property
+    def name(self) -> str:
+        return str(self.tensor.name)
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """`(channels, columns)`, the columns being the inputs of one output channel, each with its kernel.
+
+        Read anew each time: the weights of a large model are not all in memory.
+        """
+        values = np.moveaxis(array(self.tensor), self.axis, 0)
+        return values.reshape(len(values), -1)
 
     def plain(self, largest: int) -> Scales:
         """Scales, `(channels,)` or `(1,)`, at which nothing is clipped."""
@@ -55,10 +68,12 @@ class Weight:
 
     def _by_column(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """A figure of each input of the node → of each weight; groups take inputs and outputs in turn."""
-        channels, columns = self.values.shape
-        groups = len(inputs) // self.inputs
-        rows = np.repeat(inputs.reshape(groups, self.inputs), channels // groups, axis=0)
-        return np.repeat(rows, columns // self.inputs, axis=1)
+        shape = list(self.tensor.dims)
+        channels = shape.pop(self.axis)
+        count, *kernel = shape
+        groups = len(inputs) // count
+        rows = np.repeat(inputs.reshape(groups, count), channels // groups, axis=0)
+        return np.repeat(rows, math.prod(kernel), axis=1)
 
 
 def output_axis(node: onnx.NodeProto) -> int:
@@ -74,9 +89,7 @@ def weights(model: onnx.ModelProto, nodes: frozenset[str], *, per_channel: bool)
         if node.name not in nodes or node.op_type not in COMPUTING or node.input[1] in seen:
             continue
         seen.add(node.input[1])
-        axis = output_axis(node)
-        values = np.moveaxis(array(constants[node.input[1]]), axis, 0)
-        yield Weight(node, node.input[1], axis, per_channel, values.reshape(len(values), -1), values.shape[1])
+        yield Weight(node, constants[node.input[1]], output_axis(node), per_channel)
 
 
 def largest_integer(types: IntegerTypes) -> int:
@@ -132,14 +145,19 @@ def rounded(values: NDArray[np.float32], scales: Scales, largest: int) -> NDArra
     return result
 
 
-def clip(model: onnx.ModelProto, found: Iterable[Weight], scales: Mapping[str, Scales], largest: int) -> None:
-    """Bring weights into the reach of their scales: a writer that is given a scale uses all 8 bits of it."""
-    constants = Constants(model.graph)
+def clipped(found: Iterable[Weight], scales: Mapping[str, Scales], largest: int) -> Reader:
+    """A reader that brings weights into the reach of their scales: a writer that is given a scale uses all 8 bits."""
+    reaches = {}
     for weight in found:
-        shape = [1] * constants[weight.name].ndim
+        shape = [1] * len(weight.tensor.dims)
         shape[weight.axis] = -1
-        reach = (scales[weight.name] * largest).reshape(shape)
-        constants.replace(weight.name, np.clip(constants[weight.name], -reach, reach))
+        reaches[weight.name] = (scales[weight.name] * largest).reshape(shape)
+
+    def read(tensor: onnx.TensorProto) -> NDArray[Any]:
+        values, reach = array(tensor), reaches.get(tensor.name)
+        return values if reach is None else np.clip(values, -reach, reach)
+
+    return read
 
 
 def overrides(found: Iterable[Weight], scales: Mapping[str, Scales]) -> dict[str, list[dict[str, Any]]]:

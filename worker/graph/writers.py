@@ -1,7 +1,7 @@
 """The writers of INT8 graphs: onnxruntime's quantizers, given our selection, ranges and types.
 
 They are called below `quantize_static` and `quantize_dynamic`, which load, infer and save a model several times
-over. Both take a prepared model with its weights in memory, and use it up.
+over. Both take a prepared model, whose weights may be references, and use it up.
 """
 
 import logging
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import onnx
-from onnxruntime.quantization import QuantType
+from onnxruntime.quantization import QuantType, base_quantizer, onnx_quantizer, qdq_quantizer, quant_utils
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -20,6 +20,8 @@ from app.contracts.operators import MATRIX_PRODUCTS
 from worker.graph import order
 from worker.graph.integer_types import IntegerTypes
 from worker.graph.selection import Selection
+from worker.graph.weights import Reader
+from worker.onnx_files import array
 
 _ACTIVATION_TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
 
@@ -32,11 +34,12 @@ def write_qdq(
     *,
     per_channel: bool,
     overrides: Mapping[str, list[dict[str, Any]]] | None = None,
+    read: Reader = array,
 ) -> onnx.ModelProto:
     """`model` with the nodes of `selection` between QuantizeLinear and DequantizeLinear.
 
     `ranges` covers the activations of `selection`, those of `same_range` included. `overrides` are onnxruntime's
-    `TensorQuantOverrides`.
+    `TensorQuantOverrides`. `read` gives the values of a weight to be rounded.
     """
     add_infer_metadata(model)  # types are declared already; without this mark the writer infers them through files
     chosen = set(selection.nodes)
@@ -53,7 +56,7 @@ def write_qdq(
         # The kernels of MatMul and Gemm write FP32 at no cost, and what reads it often wants it.
         {"OpTypesToExcludeOutputQuantization": sorted(MATRIX_PRODUCTS), "TensorQuantOverrides": dict(overrides or {})},
     )
-    with _quiet():
+    with _quiet(), _reading_by(read):
         quantizer.quantize_model()
     written: onnx.ModelProto = quantizer.model.model
     order.sort(written.graph)
@@ -81,11 +84,25 @@ def write_dynamic(
     )
     # A quantizer constructed as dynamic splits Gemms, which we did, and then copies and reloads the model for that.
     quantizer.static = False
-    with _quiet():
+    with _quiet(), _reading_by(array):
         quantizer.quantize_model()
     written: onnx.ModelProto = quantizer.model.model
     order.sort(written.graph)
     return written
+
+
+@contextmanager
+def _reading_by(read: Reader) -> Iterator[None]:
+    """The writers read weights by one function, which takes no external ones: `read` stands in for it."""
+    modules = (base_quantizer, onnx_quantizer, qdq_quantizer, quant_utils)
+    before = quant_utils.tensor_proto_to_array
+    for module in modules:
+        module.tensor_proto_to_array = read
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.tensor_proto_to_array = before
 
 
 @contextmanager

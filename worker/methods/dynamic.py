@@ -7,7 +7,7 @@ from app.errors import NotQuantizable
 from worker import onnx_files
 from worker.graph import embeddings, gemm, interface
 from worker.graph.integer_types import choose_dynamic
-from worker.graph.prepare import prepare, refuse_quantized
+from worker.graph.prepare import prepare, read_interface
 from worker.graph.selection import select_dynamic
 from worker.graph.writers import write_dynamic
 from worker.methods.method import ARTIFACT, Made, Task
@@ -16,12 +16,11 @@ from worker.methods.method import ARTIFACT, Made, Task
 def make(task: Task) -> Made:
     """Raises `NotQuantizable` for a model without a MatMul or Gemm of constant weight."""
     options = DynamicOptions.model_validate(task.options)
-    original = onnx_files.load(task.source, weights=False)
-    refuse_quantized(original)
+    original = read_interface(task.source)
     prepared = prepare(task.source, task.folder)
 
     task.progress("quantize", 0.0)
-    model = onnx_files.load(prepared)
+    model = onnx_files.load(prepared, weights=False)
     gemm.split(model.graph)
     selection = select_dynamic(model)
     if not selection.computing:

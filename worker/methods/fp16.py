@@ -17,7 +17,7 @@ def make(task: Task) -> Made:
     interface.drop_overridable_inputs(model)
     model = opset.at_least(model, opset.RUNNABLE)
     task.progress("quantize", 0.0)
-    halved = half.halve(model, task.source.parent)
+    halved = half.halve(model)
     if not halved.stored:
         raise NotQuantizable(
             "method 'fp16' found no FP32 weight tensor to store in half precision"

@@ -14,9 +14,8 @@ from app.errors import Invalid, NotQuantizable
 from worker import onnx_files
 from worker.calibration.gram import gram_matrices
 from worker.graph import embeddings, gemm, interface, nbits
-from worker.graph.blockwise import DATA_FREE, Blocks, Floats, gptq
-from worker.graph.constants import Constants
-from worker.graph.prepare import prepare, refuse_quantized
+from worker.graph.blockwise import DATA_FREE, gptq
+from worker.graph.prepare import prepare, read_interface
 from worker.graph.selection import Selection, select_dynamic
 from worker.methods.method import ARTIFACT, CalibrationSamples, Made, Task
 from worker.repair.judge import Judge
@@ -24,25 +23,21 @@ from worker.repair.ladder import Climbed, Proposal, Rung, climb
 
 _JUDGING_SAMPLES = 64
 
-#: The integers of a weight, by its name.
-Rounding = Callable[[str, Floats], Blocks]
-
 
 def make(task: Task) -> Made:
     """Raises `NotQuantizable` for a model without a MatMul or Gemm of constant weight."""
     options = Int4Options.model_validate(task.options)
     if options.algorithm == "gptq" and task.calibration is None:
         raise Invalid("algorithm 'gptq' needs a dataset to calibrate on; 'hqq' and 'rtn' do not", field="options")
-    original = onnx_files.load(task.source, weights=False)
-    refuse_quantized(original)
+    original = read_interface(task.source)
     prepared = prepare(task.source, task.folder)
-    model = onnx_files.load(prepared)
+    model = onnx_files.load(prepared, weights=False)
     gemm.split(model.graph)
     selection = select_dynamic(model)
     if not selection.computing:
         raise NotQuantizable("; ".join(["no MatMul or Gemm of this model has a constant weight", *selection.notes]))
     split = task.folder / "split.onnx"
-    onnx_files.save(model, split)
+    onnx_files.save_beside(model, split)
     del model
     return _Int4(task, options, original, split, selection).make()
 
@@ -55,14 +50,13 @@ class _Design:
     model: Path
     original: onnx.ModelProto
     selection: Selection
-    rounding: Rounding
+    rounding: nbits.Rounding
 
     def write(self, path: Path) -> Path | None:
-        model = onnx_files.load(self.model)
-        constants = Constants(model.graph)
+        model = onnx_files.load(self.model, weights=False)
         chosen = frozenset(self.selection.nodes)
-        weights = {node.input[1] for node in model.graph.node if node.name in chosen}
-        nbits.replace_products(model, {name: self.rounding(name, constants[name]) for name in sorted(weights)})
+        weights = frozenset(node.input[1] for node in model.graph.node if node.name in chosen)
+        nbits.replace_products(model, weights, self.rounding)
         embeddings.quantize(model, frozenset(self.selection.tables))
         interface.restore(model, self.original)
         return onnx_files.save(model, path)
@@ -118,7 +112,7 @@ class _Int4:
             "gptq", lambda name, weight: gptq(weight, grams[name], self.options.block_size, self.options.bits)
         )
 
-    def _design(self, name: str, rounding: Rounding) -> _Design:
+    def _design(self, name: str, rounding: nbits.Rounding) -> _Design:
         return _Design(name, self.split, self.original, self.selection, rounding)
 
     def _grams(self, calibration: CalibrationSamples) -> dict[str, NDArray[np.float64]]:

@@ -18,7 +18,7 @@ from worker.calibration.ranges import find_ranges
 from worker.calibration.statistics import Statistics
 from worker.evaluation.layers import compare_layers
 from worker.graph.integer_types import choose
-from worker.graph.prepare import prepare, refuse_quantized
+from worker.graph.prepare import prepare, read_interface
 from worker.graph.selection import Selection, select_static
 from worker.methods.method import ARTIFACT, CalibrationSamples, Made, Task
 from worker.repair.alphas import sampled_rows
@@ -98,8 +98,7 @@ class _Int8:
     may_exclude: bool
 
     def best(self) -> BestInt8:
-        original = onnx_files.load(self.task.source, weights=False)
-        refuse_quantized(original)
+        original = read_interface(self.task.source)
         prepared = prepare(self.task.source, self.task.folder)
         graph = onnx_files.load(prepared, weights=False)
         selection = select_static(graph)

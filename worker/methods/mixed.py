@@ -218,7 +218,7 @@ class _Mixing:
         data = self._design(kept).write(path)
         if self.options.high_precision == "fp16":
             model = onnx_files.load(path)
-            half.halve(model, path.parent, only=_weights_of(model, self._nodes(kept)))
+            half.halve(model, only=_weights_of(model, self._nodes(kept)))
             data = onnx_files.save(model, path)
         return data
 

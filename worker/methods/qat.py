@@ -247,7 +247,7 @@ class _Qat:
         for name, values in learned.parameters.items():
             constants.replace(name, values)
         path = self.task.folder / "trained.onnx"
-        onnx_files.save(model, path)
+        onnx_files.save_beside(model, path)
         ranges = dict(self.design.ranges)
         for name, grid in self._activation_grids().items():
             if name in ranges:

@@ -14,9 +14,10 @@ from worker.calibration.histogram import Histogram
 from worker.calibration.ranges import ActivationRange, Ranges, as_onnxruntime
 from worker.calibration.statistics import ChannelStatistics
 from worker.graph import bias, embeddings, hard_sigmoid, interface, narrow
+from worker.graph.constants import Constants
 from worker.graph.integer_types import IntegerTypes
 from worker.graph.selection import Selection
-from worker.graph.weights import Scales, Weight, clip, largest_integer, overrides, weights
+from worker.graph.weights import Reader, Scales, Weight, clipped, largest_integer, overrides, weights
 from worker.graph.writers import write_qdq
 
 
@@ -55,12 +56,13 @@ class Design:
 
     def write(self, path: Path) -> Path | None:
         """Write the artifact to `path`; returns the data file beside it, if one was needed."""
-        model = onnx_files.load(self.model)
+        model = onnx_files.load(self.model, weights=False)
         largest = largest_integer(self.types)
         found = self.weights(model)
         scales = self.all_scales(found)
+        read = clipped(found, scales, largest)
+        names = [weight.name for weight in found]
         bias.correct(model, self.errors)
-        clip(model, found, scales, largest)
         embeddings.quantize(model, frozenset(self.selection.tables))
         written = write_qdq(
             model,
@@ -69,7 +71,9 @@ class Design:
             self.types,
             per_channel=self.per_channel,
             overrides=overrides(found, scales),
+            read=read,
         )
+        _keep_clipped(written, names, read)
         hard_sigmoid.lower(written)
         narrow.clip_integers(written, self.types)
         interface.restore(written, self.original)
@@ -91,3 +95,11 @@ class Design:
         chosen = dict(self.ranges)
         chosen |= {name: ActivationRange(*bounds) for name, bounds in self.selection.fixed.items()}
         return chosen | {name: chosen[source] for name, source in self.selection.same_range.items()}
+
+
+def _keep_clipped(model: onnx.ModelProto, names: Iterable[str], read: Reader) -> None:
+    """Clip those of the weights `names` that a node in FP32 reads too, and that stay for it."""
+    tensors, constants = {tensor.name: tensor for tensor in model.graph.initializer}, Constants(model.graph)
+    for name in names:
+        if name in constants:
+            constants.replace(name, read(tensors[name]))

@@ -18,7 +18,7 @@ def mean_errors(
     design: Design, arrays: Mapping[str, NDArray[Any]], indices: Indices, *, engine: Engine, threads: int
 ) -> dict[str, NDArray[np.float32]]:
     """By node, what its bias has to take back `(channels,)`, on the samples of `arrays` at `indices`."""
-    model = onnx_files.load(design.model)
+    model = onnx_files.load(design.model, weights=False)
     found = design.weights(model)
     bounds = {name: (of.low, of.high) for name, of in design.all_ranges().items()}
     nodes = bias.observe_errors(

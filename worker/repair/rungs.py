@@ -73,7 +73,7 @@ class Rungs:
             )
 
     def equalized(self, design: Design, _: Path) -> Iterator[Proposal[Design]]:
-        model = onnx_files.load(design.model)
+        model = onnx_files.load(design.model, weights=False)
         found = equalize.chains(model, frozenset(design.selection.nodes))
         changed = equalize.equalize(model, found, {name: of.largest for name, of in design.channels.items()})
         if changed:
@@ -85,7 +85,7 @@ class Rungs:
             )
 
     def smoothed(self, design: Design, _: Path) -> Iterator[Proposal[Design]]:
-        model = onnx_files.load(design.model)
+        model = onnx_files.load(design.model, weights=False)
         found = smooth.groups(model, frozenset(design.selection.nodes))
         largest = {name: of.largest for name, of in design.channels.items()}
         rows = self.rows(design.model, [group.tensor for group in found]) if found else {}
@@ -109,7 +109,7 @@ class Rungs:
         """Weight scales of least squared error of the node's output."""
         largest = largest_integer(design.types)
         power = {name: of.mean_square for name, of in design.channels.items()}
-        found = design.weights(onnx_files.load(design.model))
+        found = design.weights(onnx_files.load(design.model, weights=False))
         scales = {weight.name: weight.searched(largest, power.get(weight.node.input[0])) for weight in found}
         done = {weight.node.name: "weight scales searched" for weight in found}
         yield Proposal(
@@ -146,7 +146,7 @@ class Rungs:
     def _rewritten(self, design: Design, model: onnx.ModelProto, label: str, changed: Iterable[str]) -> Design:
         """`design` on the rewritten graph `model`, the statistics of its `changed` tensors taken anew."""
         path = self.folder / f"{label}.onnx"
-        onnx_files.save(model, path)
+        onnx_files.save_beside(model, path)
         selection = select_static(onnx_files.load(path, weights=False), design.excluded)
         axes = input_channels(model, selection.nodes)
         tensors = [name for name in changed if name in selection.activations]

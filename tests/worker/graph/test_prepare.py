@@ -13,7 +13,7 @@ from app.errors import JobFailed, NotQuantizable
 from tests.worker import models
 from tests.worker.runtime import run
 from worker import onnx_files
-from worker.graph.prepare import prepare, refuse_quantized
+from worker.graph.prepare import prepare, read_interface
 
 
 def _operators(path: Path) -> Counter[str]:
@@ -138,10 +138,10 @@ def test_the_upload_and_its_external_data_are_not_touched(tmp_path: Path) -> Non
     assert (source.read_bytes(), data.read_bytes()) == before
     x = models.normal(2, 3, 8, 8)
     np.testing.assert_allclose(run(prepared, {"x": x})[0], run(source, {"x": x})[0], rtol=1e-4, atol=1e-5)
-    assert {file.name for file in linked.iterdir()} == {source.name, data.name, prepared.name}
+    assert {file.name for file in linked.iterdir()} == {source.name, data.name, prepared.name, "prepared.weights"}
 
 
 def test_an_upload_that_is_quantized_already_is_refused(tmp_path: Path) -> None:
     made = models.make("int8", models.write(models.classifier(), tmp_path), {"x": models.normal(32, 3, 8, 8)})
     with pytest.raises(NotQuantizable, match="quantized already"):
-        refuse_quantized(onnx_files.load(made.artifact))
+        read_interface(made.artifact)
