@@ -1,8 +1,11 @@
 """What all tests share: small graphs made by code, registries on both databases, and servers of their own."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from app.registry import Database
@@ -13,6 +16,20 @@ pytest_plugins = ("tests.durations",)
 
 #: Tests of real processes and of hostile input: `make test` runs them, `make check` does not.
 E2E_FOLDERS = ("e2e", "hostile")
+
+#: Examples of each property: where `-m` leaves `slow` tests out, and elsewhere. The same ones in each run.
+QUICK_EXAMPLES, ALL_EXAMPLES = 25, 100
+
+# Compiled modules are kept: without them each process of the tests rewrites all their assertions, for 7 s of CPU.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    examples = QUICK_EXAMPLES if "not slow" in config.option.markexpr else ALL_EXAMPLES
+    # Without a deadline: a busy machine is no defect.
+    hypothesis.settings.register_profile("octet", max_examples=examples, deadline=None, derandomize=True)
+    hypothesis.settings.load_profile("octet")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,21 +25,33 @@ _INSTALL = {
     "Chromium": "apt-get install chromium",
     "PostgreSQL": "apt-get install postgresql",
     "Redis": "apt-get install redis-server",
-    "atheris": "pip install -e '.[fuzz]'",
+    "atheris": "make test-all EXTRAS=test,fuzz",
     "curl": "apt-get install curl",
     "mount": "tests of a full disk mount a small one, as root",
     "perf_analyzer": ".ci/run shows how",
-    "schemathesis": "pip install -e '.[fuzz]'",
-    "torch": "pip install -e '.[qat]'",
+    "schemathesis": "make test-all EXTRAS=test,fuzz",
+    "torch": "make test EXTRAS=test,qat",
 }
 
 
 def missing(what: str) -> NoReturn:
     """Skip a test that needs `what`, and say how to get it; where nothing may be skipped, fail the test."""
-    told = f"{what} is not installed: {_INSTALL[what]}"
     if os.environ.get("OCTET_TEST_NO_SKIP") == "1":
-        pytest.fail(f"{told} (OCTET_TEST_NO_SKIP is set)")
-    pytest.skip(told)
+        pytest.fail(f"{_reason(what)} (OCTET_TEST_NO_SKIP is set)")
+    pytest.skip(_reason(what))
+
+
+def _reason(what: str) -> str:
+    return f"{what} is not installed: {_INSTALL[what]}"
+
+
+WITHOUT_TORCH = _reason("torch")
+
+
+def needs_torch() -> None:
+    """Skip a test that trains where torch is missing."""
+    if find_spec("torch") is None:
+        missing("torch")
 
 
 def free_port() -> int:

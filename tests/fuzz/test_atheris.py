@@ -16,7 +16,7 @@ from tests.servers import missing
 RUNS = {"inspector": 6_000, "codec": 100_000, "grpc_codec": 80_000, "datasets": 2_500}
 SEED = "-seed=1"
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ SHORT = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_operation_answers_as_the_document_says(tmp_path: Path) -> None:
     if find_spec("schemathesis") is None:

@@ -6,6 +6,7 @@ import pytest
 
 from app.contracts.methods import METHODS
 from app.contracts.outcome import Outcome
+from tests.servers import needs_torch
 from tests.worker import models
 from tests.worker.test_pipeline import _images, _lay_out
 from worker.child import Child
@@ -16,7 +17,7 @@ GIB = 1024**3
 @pytest.mark.parametrize("method", METHODS)
 def test_a_job_gets_all_that_it_needs_from_within_its_confinement(tmp_path: Path, method: str) -> None:
     if method == "qat":
-        pytest.importorskip("torch")
+        needs_torch()
     folder = tmp_path / "job"
     folder.mkdir()
     spec = _lay_out(folder, method, models.classifier(), _images(64))

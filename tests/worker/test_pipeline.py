@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from app.contracts.methods import METHODS, checked_options
 from app.contracts.outcome import Outcome, SequenceAxes
 from app.errors import JobFailed, OctetError
 from tests import graphs
+from tests.servers import needs_torch
 from tests.worker import models
 from tests.worker.runtime import run as answer
 from worker import job_process, pipeline, variant_evaluation
@@ -25,6 +27,9 @@ from worker.calibration import calibrator
 from worker.channel import Channel
 from worker.job_progress import job_progress
 from worker.methods import fp16
+
+#: The name of a method → the outcome of its job, and the job's folder.
+JobOf = Callable[[str], tuple[Outcome, Path]]
 
 _STAGES = ["prepare", "calibrate", "quantize", "gate", "evaluate"]
 
@@ -62,12 +67,28 @@ def _run(spec: JobSpec, folder: Path) -> Outcome:
     return pipeline.run(spec, folder, lambda stage, share, detail=None: None)
 
 
+@pytest.fixture(scope="module")
+def job_of(tmp_path_factory: pytest.TempPathFactory) -> JobOf:
+    """A job of a method, and its folder: run once for all tests that only read its outcome."""
+    jobs: dict[str, tuple[Outcome, Path]] = {}
+
+    def job_of(method: str) -> tuple[Outcome, Path]:
+        if method == "qat":
+            needs_torch()
+        if method not in jobs:
+            folder = tmp_path_factory.mktemp(method)
+            proto, arrays = models.classifier(), _images()
+            labels = answer(models.write(proto, folder), arrays)[0].argmax(axis=1)
+            spec = _lay_out(folder, method, proto, {**arrays, "label": labels}, max_accuracy_drop=0.1, seed=3)
+            jobs[method] = _run(spec, folder), folder
+        return jobs[method]
+
+    return job_of
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_the_outcome_of_each_method_is_measured_on_the_held_out_part(tmp_path: Path, method: str) -> None:
-    proto, arrays = models.classifier(), _images()
-    labels = answer(models.write(proto, tmp_path), arrays)[0].argmax(axis=1)
-    spec = _lay_out(tmp_path, method, proto, {**arrays, "label": labels}, max_accuracy_drop=0.1)
-    outcome = _run(spec, tmp_path)
+def test_the_outcome_of_each_method_is_measured_on_the_held_out_part(job_of: JobOf, method: str) -> None:
+    outcome, _ = job_of(method)
     assert outcome.samples == 48
     assert outcome.original.accuracy == 1.0
     figures = outcome.variant
@@ -91,8 +112,8 @@ def test_the_outcome_of_each_method_is_measured_on_the_held_out_part(tmp_path: P
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_report_is_strict_json_and_tells_the_circumstances(tmp_path: Path, method: str) -> None:
-    outcome = _run(_lay_out(tmp_path, method, models.classifier(), _images(), seed=3), tmp_path)
+def test_the_report_is_strict_json_and_tells_the_circumstances(job_of: JobOf, method: str) -> None:
+    outcome, folder = job_of(method)
     report = json.loads(json.dumps(outcome.report, allow_nan=False))
     assert report["method"]["name"] == method
     assert report["method"]["options"]["seed"] == 3
@@ -103,8 +124,8 @@ def test_the_report_is_strict_json_and_tells_the_circumstances(tmp_path: Path, m
     assert report["dataset"]["split"]["calibration_samples"] == 48
     assert report["machine"].keys() >= {"model", "architecture", "cores", "vnni"}
     assert report["versions"]["onnxruntime"]
-    assert report["size"]["variant_bytes"] == (tmp_path / "variant.onnx").stat().st_size
-    assert report["size"]["original_bytes"] == (tmp_path / "original.onnx").stat().st_size
+    assert report["size"]["variant_bytes"] == (folder / "variant.onnx").stat().st_size
+    assert report["size"]["original_bytes"] == (folder / "original.onnx").stat().st_size
     assert report["latency"]["pairs"] >= 10
     assert report["latency"]["intra_op_threads"] == 1
     assert len(report["layers"]) == len(outcome.layers)
@@ -170,13 +191,9 @@ def test_int8_is_never_judged_on_a_sample_that_calibrated_it(tmp_path: Path, mon
     assert not seen["calibrated"] & seen["compared"]
 
 
-def test_all_methods_are_judged_on_the_same_samples(tmp_path: Path) -> None:
-    digests = set()
-    for method in METHODS:
-        folder = tmp_path / method
-        folder.mkdir()
-        outcome = _run(_lay_out(folder, method, models.classifier(), _images()), folder)
-        digests.add(outcome.report["dataset"]["split"]["evaluation_digest"])
+@pytest.mark.parametrize("method", METHODS)
+def test_all_methods_are_judged_on_the_same_samples(job_of: JobOf, method: str) -> None:
+    digests = {job_of(name)[0].report["dataset"]["split"]["evaluation_digest"] for name in ("fp16", method)}
     assert len(digests) == 1
 
 
@@ -340,7 +357,7 @@ def test_every_failure_is_told_in_one_line(
 def test_int8_of_a_real_model_keeps_99_percent_of_its_accuracy(tmp_path: Path, name: str) -> None:
     shared = Path(__file__).parents[3] / "shared" / "models"
     if not (shared / f"{name}.onnx").exists():
-        pytest.skip("the real models are not here")
+        pytest.skip(f"a real model is missing: put it at {shared}/{name}.onnx")
     arrays = dict(np.load(shared / "cifar10_2000.npz"))
     spec = _lay_out(tmp_path, "int8", onnx.load(shared / f"{name}.onnx"), arrays)
     outcome = _run(spec, tmp_path)

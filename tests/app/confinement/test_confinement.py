@@ -22,8 +22,8 @@ from app.confinement import Confinement, Grant, confinement, start
 MIB = 1024**2
 TESTS = Path(__file__).parents[2]
 
-landlocked = pytest.mark.skipif(confinement().landlock < 1, reason="this kernel offers no landlock")
-filtered = pytest.mark.skipif(not confinement().seccomp, reason="this kernel offers no seccomp")
+landlocked = pytest.mark.skipif(confinement().landlock < 1, reason="needs Linux 5.13 or newer with landlock enabled")
+filtered = pytest.mark.skipif(not confinement().seccomp, reason="needs a Linux kernel with CONFIG_SECCOMP_FILTER")
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_it_reaches_no_port_and_no_socket_with_a_path(grant: Grant, port: int, t
     assert answers[3] == DONE
 
 
-@pytest.mark.skipif(confinement().landlock < 4, reason="this kernel's landlock knows no TCP")
+@pytest.mark.skipif(confinement().landlock < 4, reason="needs Linux 6.7 or newer with landlock enabled")
 def test_landlock_alone_keeps_it_from_ports_too(grant: Grant, port: int) -> None:
     """On a socket that was made before the filter was there to forbid it."""
     with socket.socket() as early:

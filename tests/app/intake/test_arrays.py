@@ -66,7 +66,7 @@ def datasets(draw: st.DrawFn) -> dict[str, NDArray[Any]]:
     return content
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=datasets(), compressed=st.booleans())
 def test_what_is_uploaded_is_what_is_opened(room: Room, content: dict[str, NDArray[Any]], compressed: bool) -> None:
     room.clear()

@@ -226,7 +226,7 @@ def test_a_nursery_that_was_killed_is_replaced(loaded: Any) -> None:
     engine.close()
 
 
-@pytest.mark.skipif(not confinement().is_complete, reason="this kernel does not offer all of the confinement")
+@pytest.mark.skipif(not confinement().is_complete, reason="needs Linux 6.12 or newer with landlock enabled")
 def test_its_process_is_confined(loaded: Any) -> None:
     model = loaded(graphs.linear_classifier())
     status = dict(

@@ -392,7 +392,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     requests=REQUESTS,
     threads=st.integers(1, 3),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ def _of(values: NDArray[np.float64], low: float, high: float) -> Activation:
     return module._activation("layer", "t", (low, high), _QUANTIZER, histogram)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     arrays.arrays(np.float64, st.integers(1, 300), elements=st.floats(-1e6, 1e6)),
     st.floats(-1e6, 0.0),

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.worker.evaluation.fakes import Array, FakeModel
@@ -53,7 +53,6 @@ def test_percentiles_are_in_milliseconds() -> None:
     assert found == Percentiles(p50=pytest.approx(51.0), p95=pytest.approx(96.0), p99=pytest.approx(100.0))
 
 
-@settings(max_examples=25, deadline=None)
 @given(count=st.integers(10, 80), ratio=st.floats(0.2, 5.0), noise=st.floats(0.0, 0.5), seed=st.integers(0, 2**32 - 1))
 def test_the_interval_holds_the_ratio_of_the_medians(count: int, ratio: float, noise: float, seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -129,7 +129,7 @@ SHARED = Path(__file__).parents[4] / "shared" / "models"
 )
 def test_real_sentences(tmp_path: Path, method: str, options: dict[str, Any], proved: bool) -> None:
     if not (SHARED / "minilm.onnx").exists():
-        pytest.skip("the real models are not here")
+        pytest.skip(f"a real model is missing: put it at {SHARED}/minilm.onnx")
     source = tmp_path / "original.onnx"
     source.symlink_to(SHARED / "minilm.onnx")
     arrays = dict(np.load(SHARED / "stsb_dev.npz"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -29,7 +29,6 @@ def _found(values: NDArray[Any]) -> Images:
     return images
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     arrays.arrays(
         np.float32,

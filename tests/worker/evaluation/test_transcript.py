@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -31,7 +31,6 @@ def _scores(seed: int, rows: int = 200) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal((rows, 4)).astype(np.float32)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 120), st.booleans())
 def test_changes_are_those_whose_top_1_differs(seed: int, rows: int, labelled: bool) -> None:
     left, right = _scores(seed, rows), _scores(seed + 1, rows)

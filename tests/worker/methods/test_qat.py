@@ -9,10 +9,11 @@ import onnx
 import pytest
 
 from app.errors import JobFailed, NotQuantizable
+from tests.servers import WITHOUT_TORCH
 from tests.worker import models
 from tests.worker.runtime import executed_operators, run
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason=WITHOUT_TORCH)
 
 _X = models.normal(160, 3, 8, 8)
 _COARSE = {"activation_bits": 4, "repair": False, "calibration": "minmax", "batch_size": 16, "learning_rate": 2e-3}

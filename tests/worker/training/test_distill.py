@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from app import engines
+from tests.servers import WITHOUT_TORCH
 from tests.worker import models
 from worker.samples import Feeder
 from worker.training.grids import ActivationGrid, WeightGrid
 from worker.training.history import Now, Samples, Schedule
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason=WITHOUT_TORCH)
 
 from worker.training import checkpoints  # noqa: E402
 from worker.training.session import Learned, Session  # noqa: E402

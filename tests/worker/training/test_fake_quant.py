@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
+from tests.servers import WITHOUT_TORCH
 from tests.worker import models
 from worker.training.grids import ActivationGrid, BiasGrid, WeightGrid
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason=WITHOUT_TORCH)
 
 from worker.training.fake_quant import QuantizedModule  # noqa: E402
 from worker.training.onnx_to_torch import OnnxModule  # noqa: E402

@@ -8,10 +8,11 @@ import pytest
 from onnx import helper
 
 from app.errors import JobFailed
+from tests.servers import WITHOUT_TORCH
 from tests.worker import models
 from tests.worker.models import ENGINE
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason=WITHOUT_TORCH)
 
 from worker.graph.prepare import prepare  # noqa: E402
 from worker.training import ops  # noqa: E402
@@ -110,7 +111,7 @@ def test_the_example_that_ships(tmp_path: Path) -> None:
 def test_real_models(tmp_path: Path, name: str) -> None:
     source = _MODELS / f"{name}.onnx"
     if not source.exists():
-        pytest.skip(f"{name} is not at hand")
+        pytest.skip(f"a real model is missing: put it at {source}")
     with np.load(_MODELS / ("stsb_dev.npz" if name == "minilm" else "cifar10_2000.npz")) as arrays:
         inputs = [argument.name for argument in onnx.load(source, load_external_data=False).graph.input]
         batches = [{each: arrays[each][start : start + size] for each in inputs} for start, size in ((0, 8), (8, 3))]

@@ -10,12 +10,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from app.errors import NotQuantizable
+from tests.servers import WITHOUT_TORCH
 from tests.worker import models
 from tests.worker.runtime import run
-from tests.worker.training.cases import CASES
+from tests.worker.training.cases import BY_OPERATOR
 from tests.worker.training.cases.case import Case
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason=WITHOUT_TORCH)
 
 from worker.graph.prepare import prepare  # noqa: E402
 from worker.training.onnx_to_torch import OnnxModule, UnsupportedOperator, tensors  # noqa: E402
@@ -29,8 +30,15 @@ def _differentiable(case: Case) -> bool:
     return bool(case.opsets) and any(values is not None and values.dtype == np.float32 for values in case.inputs)
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=str(case)) for case in CASES if _differentiable(case)])
-def test_gradients_reach_every_weight(case: Case) -> None:
+@pytest.mark.parametrize("operator", BY_OPERATOR)
+def test_gradients_reach_every_weight(operator: str, subtests: pytest.Subtests) -> None:
+    for case in BY_OPERATOR[operator]:
+        if _differentiable(case):
+            with subtests.test(str(case)):
+                _check_gradients(case)
+
+
+def _check_gradients(case: Case) -> None:
     module = OnnxModule(case.model(case.opsets[-1], constant=range(len(case.inputs))))
     for value in module({}):
         if value.requires_grad:

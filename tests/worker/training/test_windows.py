@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.servers import WITHOUT_TORCH
 from tests.worker.training.cases.case import Case, normal
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason=WITHOUT_TORCH)
 
 from worker.training.onnx_to_torch import OnnxModule, tensors  # noqa: E402
 
@@ -59,7 +60,6 @@ def _assert_same(case: Case, opset: int) -> None:
     np.testing.assert_allclose(computed.detach().numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=150, deadline=None)
 @given(_geometries(dilated=True), st.sampled_from([1, 2]))
 def test_convolutions_of_any_geometry(geometry: tuple[Any, ...], group: int) -> None:
     image, kernel, attributes = geometry
@@ -67,7 +67,6 @@ def test_convolutions_of_any_geometry(geometry: tuple[Any, ...], group: int) -> 
     _assert_same(Case("Conv", inputs, attributes | {"group": group}, constant=frozenset({1, 2})), 17)
 
 
-@settings(max_examples=150, deadline=None)
 @given(_geometries(dilated=True), st.integers(0, 1))
 def test_transposed_convolutions_of_any_geometry(geometry: tuple[Any, ...], output_padding: int) -> None:
     image, kernel, attributes = geometry
@@ -84,7 +83,6 @@ def _is_padded_as_onnx_says(kernel: list[int], attributes: dict[str, Any]) -> bo
     )
 
 
-@settings(max_examples=150, deadline=None)
 @given(_geometries(dilated=True), st.integers(0, 1))
 def test_max_pools_of_any_geometry(geometry: tuple[Any, ...], ceil_mode: int) -> None:
     image, kernel, attributes = geometry
@@ -93,7 +91,6 @@ def test_max_pools_of_any_geometry(geometry: tuple[Any, ...], ceil_mode: int) ->
     _assert_same(Case("MaxPool", [normal(2, 3, *image)], attributes), 17)
 
 
-@settings(max_examples=150, deadline=None)
 @given(_geometries(dilated=False), st.integers(0, 1), st.integers(0, 1), st.sampled_from([17, 19]))
 def test_average_pools_of_any_geometry(
     geometry: tuple[Any, ...], ceil_mode: int, count_include_pad: int, opset: int

@@ -21,3 +21,8 @@ CASES: list[Case] = [
     )
     for case in module.CASES
 ]  # fmt: skip
+
+#: The name of an operator → its cases.
+BY_OPERATOR: dict[str, list[Case]] = {}
+for _case in CASES:
+    BY_OPERATOR.setdefault(_case.operator, []).append(_case)

@@ -19,7 +19,8 @@ class Case:
     """An operator, its inputs in order (None where an optional one is left out) and attributes.
 
     `constant` are the places of inputs that real graphs hold as initializers. The form is ONNX's of the opsets from
-    `since` to `until`; `outputs` is how many the node has. `label` tells cases of one operator apart.
+    `since` to `until`; `outputs` is how many the node has. `label` tells cases of one operator apart. A case that
+    `is_extra` combines attributes that other cases combine in pairs: only the exhaustive test takes it.
     """
 
     operator: str
@@ -30,6 +31,7 @@ class Case:
     until: int = NEWEST
     outputs: int = 1
     label: str = ""
+    is_extra: bool = False
 
     @property
     def opsets(self) -> list[int]:
@@ -59,6 +61,10 @@ class Case:
         imports = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
         made: onnx.ModelProto = helper.make_model(graph, opset_imports=imports, ir_version=10)
         return made
+
+    def divisions(self) -> list[frozenset[int]]:
+        """Divide the inputs into initializers, whose places are returned, and others: as real graphs do, none, all."""
+        return [self.constant, frozenset(), frozenset(range(len(self.inputs)))]
 
     def feeds(self, *, constant: Iterable[int] | None = None) -> dict[str, Array]:
         places = self.constant if constant is None else frozenset(constant)

@@ -15,15 +15,19 @@ def _scales(*values: float) -> Array:
 # In opset 11 what does not apply is there, and empty.
 _NONE = _scales()
 _FACTORS = {"2": (2.0, 2.0), "1.7, 0.6": (1.7, 0.6), "0.5, 3": (0.5, 3.0)}
+_COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
+_ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+
+# A third or half of all combinations has every two values together: those whose places sum up to a multiple of 3 or 2.
 
 CASES = [
     *(
         Case("Resize", [_IMAGE, _NONE, _scales(1, 1, *factors)],
              {"mode": "nearest", "coordinate_transformation_mode": coordinates, "nearest_mode": rounding},
-             constant=_CONSTANT, label=f"{coordinates}, {rounding}, {label}")
-        for coordinates in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
-        for rounding in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
-        for label, factors in _FACTORS.items()
+             constant=_CONSTANT, label=f"{coordinates}, {rounding}, {label}", is_extra=(i + j + k) % 3 != 0)
+        for i, coordinates in enumerate(_COORDINATES)
+        for j, rounding in enumerate(_ROUNDINGS)
+        for k, (label, factors) in enumerate(_FACTORS.items())
     ),
     Case("Resize", [_IMAGE, _NONE, _scales(1, 1, 2, 3)],
          {"mode": "nearest", "coordinate_transformation_mode": "tf_half_pixel_for_nn"}, until=12, constant=_CONSTANT,
@@ -31,10 +35,10 @@ CASES = [
     *(
         Case("Resize", [_IMAGE, _NONE, _scales(1, 1, *factors)],
              {"mode": mode, "coordinate_transformation_mode": coordinates}, constant=_CONSTANT,
-             label=f"{mode}, {coordinates}, {label}")
-        for mode in ("linear", "cubic")
-        for coordinates in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
-        for label, factors in _FACTORS.items()
+             label=f"{mode}, {coordinates}, {label}", is_extra=(i + j + k) % 2 != 0)
+        for i, mode in enumerate(("linear", "cubic"))
+        for j, coordinates in enumerate(_COORDINATES)
+        for k, (label, factors) in enumerate(_FACTORS.items())
     ),
     *(
         Case("Resize", [_IMAGE, _NONE, _scales(1, 1, 1.7, 0.6)],
