@@ -220,14 +220,14 @@ def test_a_worker_that_lost_its_job_does_not_replace_what_a_later_one_reached(
 def test_the_heart_beats_while_a_large_checkpoint_is_hashed(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lease of two seconds, and a disk that takes five to be read."""
+    """A lease of two seconds, and a disk that takes three to be read."""
     job_id = submitted(settings, database)
     hashing: list[float] = []
     digest = Checkpoints._digest
 
     def slow(self: Checkpoints, path: Path) -> str | None:
         hashing.append(time.monotonic())
-        time.sleep(5)
+        time.sleep(3)
         return digest(self, path)
 
     silent = Lasting[Heartbeat](2.0)
@@ -237,7 +237,7 @@ def test_the_heart_beats_while_a_large_checkpoint_is_hashed(
             yield message
             with database.reading() as session:
                 assert silent.among(jobs.heartbeats(session)) == []
-        assert time.monotonic() - hashing[0] >= 5
+        assert time.monotonic() - hashing[0] >= 3
         yield outcome(folder)
 
     monkeypatch.setattr(Checkpoints, "_digest", slow)

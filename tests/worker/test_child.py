@@ -11,6 +11,8 @@ from tests.worker import models
 from tests.worker.test_pipeline import _images, _lay_out
 from worker.child import Child
 
+pytestmark = pytest.mark.e2e
+
 GIB = 1024**3
 
 

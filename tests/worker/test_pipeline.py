@@ -353,6 +353,7 @@ def test_every_failure_is_told_in_one_line(
     assert told in lines.messages[0]["error"]
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("name", ["cifar10_resnet20", "cifar10_mobilenetv2", "cifar10_mobilenetv3"])
 def test_int8_of_a_real_model_keeps_99_percent_of_its_accuracy(tmp_path: Path, name: str) -> None:
     shared = Path(__file__).parents[3] / "shared" / "models"

@@ -23,16 +23,16 @@ ELSEWHERE = ["0.0.0.0", "::", "192.168.1.7", "10.0.0.1", "octet.example", ""]
 @pytest.mark.parametrize("host", [*HERE, *ELSEWHERE])
 @pytest.mark.parametrize("insecure", [False, True])
 def test_without_keys_others_are_answered_only_where_the_operator_insists(
-    database: Database, host: str, insecure: bool
+    sqlite_database: Database, host: str, insecure: bool
 ) -> None:
     settings = Settings(host=host, insecure=insecure)
     if host in HERE or insecure:
-        notice = exposure.check(settings, database)
+        notice = exposure.check(settings, sqlite_database)
         assert notice is not None
         assert "No key was made yet" in notice
         return
     with pytest.raises(Conflict, match=r"loopback interface only.*octet keys create.*--insecure"):
-        exposure.check(settings, database)
+        exposure.check(settings, sqlite_database)
 
 
 @pytest.mark.parametrize("revoked", [False, True])

@@ -63,9 +63,9 @@ def test_a_key_lets_in_as_who_it_is(database: Database) -> None:
         lambda key: key + "0" * 10_000,
     ],
 )
-def test_nothing_else_lets_in(database: Database, change: Any) -> None:
-    key = made(database)
-    keyring = seen(database)
+def test_nothing_else_lets_in(sqlite_database: Database, change: Any) -> None:
+    key = made(sqlite_database)
+    keyring = seen(sqlite_database)
     assert keyring.shown(change(key)) is None
     assert keyring.shown(key) is not None
 
@@ -85,7 +85,7 @@ def test_of_the_secret_the_registry_has_a_salted_hash_alone(database: Database) 
 
 
 def test_hashes_are_compared_in_constant_time_and_for_keys_that_are_not_there_too(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[tuple[bytes, bytes]] = []
     as_it_is = hmac.compare_digest
@@ -94,8 +94,8 @@ def test_hashes_are_compared_in_constant_time_and_for_keys_that_are_not_there_to
         compared.append((a, b))
         return as_it_is(a, b)
 
-    key = made(database)
-    keyring = seen(database)
+    key = made(sqlite_database)
+    keyring = seen(sqlite_database)
     monkeypatch.setattr(keys.hmac, "compare_digest", compare)
     for shown in (key, key[:-1] + "x", "octet_" + "a" * 12 + "_" + "0" * 48):
         keyring.shown(shown)

@@ -15,6 +15,8 @@ from app.intake.sandbox import inspect_model
 from tests import graphs
 from tests.app.intake.conftest import Room
 
+pytestmark = pytest.mark.e2e
+
 TERABYTE = np.array([1 << 20, 1 << 18], np.int64)
 
 

@@ -20,6 +20,8 @@ from app.errors import Crashed, Invalid, InvalidModel, TooMuchMemory
 from app.isolation.engine import IsolatedEngine, Limits, RunnerModel
 from tests import graphs
 
+pytestmark = pytest.mark.e2e
+
 MIB = 1024**2
 
 

@@ -123,6 +123,7 @@ def test_dynamic_int8_takes_its_scale_from_padding_too(tmp_path: Path) -> None:
 SHARED = Path(__file__).parents[4] / "shared" / "models"
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("method", "options", "proved"),
     [("int8", {"repair": False}, True), ("fp16", {}, True), ("dynamic", {}, False)],
