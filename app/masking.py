@@ -3,9 +3,10 @@
 import re
 
 _PASSWORD = re.compile(r"(://[^:/@\s]*):[^@\s]*@")
+_PARAMETER = re.compile(r"(password=)[^&\s'\"]+")
 _KEY = re.compile(r"(octet_[a-z0-9]{12})_[0-9a-f]{16,}")
 
 
 def masked(text: str) -> str:
     """`text` without the passwords of URLs and the secrets of keys."""
-    return _KEY.sub(r"\1_***", _PASSWORD.sub(r"\1:***@", text))
+    return _KEY.sub(r"\1_***", _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text)))

@@ -19,7 +19,7 @@ from app.api.services import Provided, Services
 from app.contracts import methods
 from app.intake.deposit import discard_checkpoints
 from app.intake.submission import Idempotency, JobOrder, submit
-from app.registry import jobs
+from app.registry import failures, jobs
 from app.registry.database import NOTHING
 from app.registry.tables import Job, JobEvent
 
@@ -137,6 +137,26 @@ class JobView(BaseModel):
         )
 
 
+class FailureView(BaseModel):
+    """An attempt at a job that failed."""
+
+    attempt: int
+    at: datetime
+    error: str
+    traceback: str | None = Field(description="Where it failed. A process that crashed says so in `log`, if at all.")
+    log: str = Field(
+        description="The last lines, at most 500 and 64 KiB, of what the job's process logged and printed."
+    )
+
+
+class JobDetail(JobView):
+    """A job as it stands and, for administrators, what is known of its failures."""
+
+    failures: list[FailureView] | None = Field(
+        default=None, description="Attempts that failed, the first one first; only for keys of the scope `admin`."
+    )
+
+
 @routes.post(
     "",
     status_code=202,
@@ -189,10 +209,16 @@ def index(
 
 
 @routes.get("/{job_id}", operation_id="get_job", summary="One job", responses={404: _NO_JOB})
-def show(job_id: JobId, services: Provided) -> JobView:
-    """Its state, what it is at (`stage`, `detail`), and how far it is (`progress`, 0 to 1)."""
+def show(job_id: JobId, services: Provided) -> JobDetail:
+    """Its state, what it is at (`stage`, `detail`), and how far it is (`progress`, 0 to 1).
+
+    Administrators also see where attempts failed, and the last lines of their logs (`failures`).
+    """
     with services.database.reading() as session:
-        return JobView.of(jobs.find(session, job_id))
+        job = jobs.find(session, job_id)
+        rows = failures.of_job(session, job_id)
+        views = None if rows is None else [FailureView.model_validate(row, from_attributes=True) for row in rows]
+        return JobDetail(**JobView.of(job).model_dump(), failures=views)
 
 
 @routes.delete(

@@ -10,11 +10,12 @@ from rich.text import Text
 
 from app import __version__
 from app.cli import connection
-from app.cli.client import compare, default, download, infer, jobs, override, quantize, upload
+from app.cli.client import compare, default, download, infer, override, quantize, upload
 from app.cli.demo import demo
 from app.cli.doctor import doctor
 from app.cli.experiments import ab
 from app.cli.housekeeping import backup, gc, restore
+from app.cli.job_commands import jobs
 from app.cli.keys import audit, keys
 from app.cli.operations import config, health, migrate
 from app.cli.processes import gateway, serve, worker

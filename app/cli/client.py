@@ -1,4 +1,4 @@
-"""`octet upload`, `quantize`, `jobs`, `compare`, `infer`, `download`: the service over HTTP."""
+"""`octet upload`, `quantize`, `compare`, `infer`, `download`: the service over HTTP."""
 
 import json
 import re
@@ -148,27 +148,6 @@ def _follow_to_end(connection: Connection, jobs: list[dict[str, Any]]) -> None:
             console.print(Text(line, style="red"), soft_wrap=True)
     if any(job["state"] != "succeeded" for job in ended):
         raise typer.Exit(1)
-
-
-def jobs(
-    job_id: Annotated[str | None, typer.Argument(help="One job.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
-    state: Annotated[str | None, typer.Option(help="Only in this state.")] = None,
-    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the job.")] = False,
-    url: Url = LOCAL,
-) -> None:
-    """List jobs, the newest first, or show or cancel one."""
-    if cancel and job_id is None:
-        raise typer.BadParameter("name the job to cancel", param_hint="JOB_ID")
-    with connect(url) as connection:
-        if job_id is not None:
-            rows = [connection.json("DELETE" if cancel else "GET", f"/api/v1/jobs/{job_id}")]
-        else:
-            filters = {key: value for key, value in (("model", model), ("state", state)) if value}
-            rows = connection.json("GET", "/api/v1/jobs", params=filters)
-    console.print(tables.jobs(rows))
-    if any(row["error"] for row in rows):
-        console.print(tables.failures(rows))
 
 
 def compare(

@@ -22,7 +22,7 @@ from app.caller import CALLER
 from app.contracts import methods
 from app.contracts.outcome import Outcome
 from app.errors import Conflict, Invalid, LeaseLost, UnknownJob
-from app.registry import audit, models, names, results, variants
+from app.registry import audit, failures, models, names, results, variants
 from app.registry.tables import Dataset, IdempotencyKey, Job, JobEvent, Json, Model, Revision, Variant, now
 
 LIVE = ("queued", "running")
@@ -220,6 +220,11 @@ def state_of(session: Session, job_id: str) -> str | None:
     return session.scalar(select(Job.state).where(Job.id == job_id))
 
 
+def known(session: Session, job_ids: Collection[str]) -> set[str]:
+    """Those of `job_ids` that the registry still has."""
+    return set(session.scalars(select(Job.id).where(Job.id.in_(job_ids))))
+
+
 def counts(session: Session) -> dict[str, int]:
     """Number of jobs by state."""
     rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
@@ -330,9 +335,13 @@ def succeed(session: Session, lease: Lease, artifact: results.NewArtifact | None
     return variant
 
 
-def fail(session: Session, lease: Lease, error: str) -> None:
-    """End the job with the reason; raises `LeaseLost` when it is no longer this worker's."""
-    _end(session, lease, state="failed", stage="failed", error=error)
+def fail(session: Session, lease: Lease, error: str, *, traceback: str | None = None, log: str = "") -> None:
+    """End the job with the reason; raises `LeaseLost` when it is no longer this worker's.
+
+    `traceback` and `log`, the last lines, are for administrators.
+    """
+    _end(session, lease, state="failed", stage="failed", error=failures.storable(error))
+    failures.record(session, lease.job_id, lease.attempt, error, traceback=traceback, log=log)
 
 
 def cancelled(session: Session, lease: Lease) -> None:
@@ -391,19 +400,17 @@ def expire(session: Session, silent: Collection[Heartbeat], *, max_attempts: int
         held = _held(Lease(job.id, job.lease_token or "", job.attempts))
         if job.cancel_requested:
             _change(session, held, **_LEASE_OVER, state="cancelled", stage="cancelled", finished_at=now())
-        elif job.attempts >= max_attempts:
-            _change(
-                session,
-                held,
-                **_LEASE_OVER,
-                state="failed",
-                stage="failed",
-                finished_at=now(),
-                error=f"the worker died or was cut off in each of {job.attempts} attempts, the last time at stage"
-                f" '{job.stage}'; the model may need more memory than the worker has",
-            )
         else:
-            _change(session, held, **_REQUEUED)
+            failures.record(session, job.id, job.attempts, f"the worker died or was cut off at stage '{job.stage}'")
+            if job.attempts < max_attempts:
+                _change(session, held, **_REQUEUED)
+            else:
+                error = (
+                    f"the worker died or was cut off in each of {job.attempts} attempts, the last time at stage"
+                    f" '{job.stage}'; the model may need more memory than the worker has"
+                )
+                ended = _LEASE_OVER | {"state": "failed", "stage": "failed", "finished_at": now(), "error": error}
+                _change(session, held, **ended)
         taken.append(job.id)
     return taken
 

@@ -259,6 +259,19 @@ class JobEvent(Base):
     at: Mapped[datetime] = mapped_column(default=now)
 
 
+class JobFailure(Base):
+    """A failed attempt at a job. `traceback` is NULL where the job's process could not say where it was."""
+
+    __tablename__ = "job_failures"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(default=now)
+    error: Mapped[str] = mapped_column(Text)
+    traceback: Mapped[str | None] = mapped_column(Text)
+    log: Mapped[str] = mapped_column(Text)
+
+
 class Point(Base):
     """One of the trade-offs that a search found: which nodes stay in FP32, and what that was measured to give.
 

@@ -5,7 +5,7 @@ from typing import Literal
 from fastapi import Request
 from fastapi.responses import Response
 
-from app.registry import jobs
+from app.registry import failures, jobs
 from app.web.answers import page, page_routes, provided
 from app.web.jobs import JobLine
 
@@ -32,4 +32,5 @@ def index(
 def show(job_id: str, request: Request) -> Response:
     with provided(request).database.reading() as session:
         job = JobLine.of(jobs.find(session, job_id))
-    return page("pages/job.html", place="Jobs", job=job, headers={} if job.is_live else _ENDED)
+        attempts = failures.of_job(session, job_id)
+    return page("pages/job.html", place="Jobs", job=job, failures=attempts or (), headers={} if job.is_live else _ENDED)

@@ -10,6 +10,7 @@ from app.blobs import open_store
 from app.registry import Database, jobs
 from app.registry.tables import Job
 from app.settings import Settings
+from tests.app.access.keyed import keyed_by
 from tests.app.conftest import Kept, upload_dataset, upload_model
 
 
@@ -190,3 +191,27 @@ def test_a_dataset_in_use_is_not_deleted(client: TestClient) -> None:
 def test_a_body_that_is_no_json_object_is_refused_as_other_wrong_ones_are(client: TestClient, body: bytes) -> None:
     answer = client.post("/api/v1/jobs", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json")
+
+
+@pytest.mark.parametrize("scope", ["read", "write", "admin"])
+def test_only_administrators_are_told_where_a_job_failed(
+    client: TestClient, registry: Database, settings: Settings, scope: str
+) -> None:
+    job_id = _submit(client, variant="small").json()["id"]
+    with registry.writing() as session:
+        lease = jobs.claim(session, job_id)
+    assert lease is not None
+    with registry.writing() as session:
+        jobs.fail(session, lease, "broken", traceback="Traceback", log="last words")
+    with keyed_by(client, settings) as keyed:
+        key = keyed.make(scope)
+        job = keyed.send("GET", f"/api/v1/jobs/{job_id}", key).json()
+        listed = keyed.send("GET", "/api/v1/jobs", key).json()
+    assert job["error"] == "broken"
+    assert all("failures" not in row for row in listed)
+    if scope != "admin":
+        assert job["failures"] is None
+        return
+    (failure,) = job["failures"]
+    assert failure.pop("at")
+    assert failure == {"attempt": 1, "error": "broken", "traceback": "Traceback", "log": "last words"}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from app import cli
 from app.cli import client as commands
-from app.cli import reports
+from app.cli import job_commands, reports
 from app.cli.connection import Connection
 from tests.app.cli.answers import Handler, connection
 
@@ -21,7 +21,8 @@ Octet = Callable[..., Result]
 @pytest.fixture
 def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     written = io.StringIO()
-    monkeypatch.setattr(commands, "console", Console(width=160, file=written))
+    for module in (commands, job_commands):
+        monkeypatch.setattr(module, "console", Console(width=160, file=written))
     return written
 
 
@@ -32,7 +33,7 @@ def octet(monkeypatch: pytest.MonkeyPatch) -> Octet:
         def connect(_: str) -> Iterator[Connection]:
             yield connection(server)
 
-        for module in (commands, reports):
+        for module in (commands, job_commands, reports):
             monkeypatch.setattr(module, "connect", connect)
         return CliRunner().invoke(cli.app, list(arguments))
 

@@ -15,8 +15,10 @@ from typer.testing import CliRunner, Result
 
 from app import cli
 from app.cli import client as commands
+from app.cli import job_commands
 from app.cli.connection import Connection
 from app.errors import OctetError
+from app.registry import Database, jobs
 from tests import graphs
 from tests.app.conftest import npz_bytes, onnx_bytes, upload_dataset, upload_model
 
@@ -27,8 +29,9 @@ def connected(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(_: str) -> Iterator[Connection]:
         yield Connection(client)
 
-    monkeypatch.setattr(commands, "connect", connect)
-    monkeypatch.setattr(commands, "console", commands.Console(width=160, force_terminal=False))
+    for module in (commands, job_commands):
+        monkeypatch.setattr(module, "connect", connect)
+        monkeypatch.setattr(module, "console", commands.Console(width=160, force_terminal=False))
 
 
 def octet(*arguments: str) -> Result:
@@ -66,6 +69,27 @@ def test_quantize_passes_options_and_jobs_lists_and_cancels(client: TestClient, 
     assert job["id"] in output.getvalue()
     assert octet("jobs", job["id"], "--cancel").exit_code == 0
     assert client.get(f"/api/v1/jobs/{job['id']}").json()["state"] == "cancelled"
+
+
+def test_a_job_is_shown_whole(client: TestClient, registry: Database, output: io.StringIO) -> None:
+    assert octet("quantize", "linear", "dynamic", "--variant", "small", "--no-wait").exit_code == 0
+    (job,) = client.get("/api/v1/jobs", params={"state": "queued"}).json()
+    with registry.writing() as session:
+        lease = jobs.claim(session, job["id"])
+    assert lease is not None
+    with registry.writing() as session:
+        jobs.fail(session, lease, "[broken]", traceback="Traceback [red]", log="last [words]\nof it")
+    assert octet("jobs", "show", job["id"]).exit_code == 0
+    shown = output.getvalue()
+    for words in (job["id"], "per_channel=", "[broken]", "attempt 1 failed", "Traceback [red]", "last [words]\nof it"):
+        assert words in shown
+
+
+@pytest.mark.parametrize("words", [["show"], ["show", "a", "b"], ["a", "b"]])
+def test_one_job_is_shown_at_a_time(words: list[str]) -> None:
+    result = octet("jobs", *words)
+    assert result.exit_code == 2
+    assert "name one job" in result.output
 
 
 def test_compare_shows_dashes_for_what_was_not_measured(client: TestClient, output: io.StringIO) -> None:

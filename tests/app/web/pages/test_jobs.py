@@ -5,6 +5,7 @@ from fastapi.testclient import TestClient
 
 from app.registry import Database, jobs
 from app.settings import Settings
+from tests.app.access.keyed import keyed_by
 from tests.app.conftest import upload_model
 from tests.app.web.markup import Page
 
@@ -64,3 +65,19 @@ def test_jobs_are_shown_by_state(client: TestClient, job_id: str) -> None:
 
 def test_a_job_that_is_not_there_is_a_page(client: TestClient) -> None:
     assert client.get("/jobs/none").status_code == 404
+
+
+@pytest.mark.parametrize("scope", ["read", "admin"])
+def test_administrators_see_where_a_job_failed(client: TestClient, job_id: str, settings: Settings, scope: str) -> None:
+    database = Database(settings.registry_url)
+    with database.writing() as session:
+        lease = jobs.claim(session, job_id)
+    assert lease is not None
+    with database.writing() as session:
+        jobs.fail(session, lease, "broken", traceback="File <x>.py", log="last words")
+    database.close()
+    with keyed_by(client, settings) as keyed:
+        shown = Page(keyed.send("GET", f"/jobs/{job_id}", keyed.make(scope)).text)
+    assert "broken" in shown.text
+    for secret in ("File <x>.py", "last words"):
+        assert (secret in shown.text) == (scope == "admin")
