@@ -1,17 +1,30 @@
-"""What is logged, and in which form: lines for people, or JSON for machines. Each names the request it belongs to."""
+"""What is logged, and in which form: lines for people, or JSON for machines.
+
+Each line names the request (of a gateway) or the job (of a worker) that it belongs to.
+"""
 
 import logging
 import logging.config
 import random
 import re
+import sys
+import threading
 from collections.abc import Iterable
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any, Literal
 
 from app.masking import masked
 
 #: The request that is being answered; empty outside of one.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+#: The job that is being done; empty outside of one.
+JOB_ID: ContextVar[str] = ContextVar("job_id", default="")
+
+Subject = Literal["request_id", "job_id"]
+Form = Literal["text", "json"]
+
+_SUBJECTS: dict[str, ContextVar[str]] = {"request_id": REQUEST_ID, "job_id": JOB_ID}
 
 _HEADER = b"x-request-id"
 # What clients call their requests is written to logs and headers: no line breaks, no quotes, and an end.
@@ -33,9 +46,15 @@ def new_request_id() -> str:
     return f"{random.getrandbits(64):016x}"
 
 
-class _WithRequest(logging.Filter):
+class _WithSubject(logging.Filter):
+    """Gives each record the id of its request or job, as an attribute of that name."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__()
+        self._subject = subject
+
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = REQUEST_ID.get() or "-"
+        setattr(record, self._subject, _SUBJECTS[self._subject].get() or "-")
         return True
 
 
@@ -46,27 +65,46 @@ class _Masking(logging.StreamHandler):  # type: ignore[type-arg]
         return masked(super().format(record))
 
 
-def configure(level: str, form: Literal["text", "json"]) -> None:
-    """Have all of this process's loggers write to standard error."""
-    logging.config.dictConfig(_configuration(level.upper(), form))
+def configure(level: str, form: Form, subject: Subject = "request_id") -> None:
+    """Have all of this process's loggers write to standard error.
+
+    Warnings of Python and exceptions that nothing catches are logged too: their text may hold a secret.
+    """
+    logging.config.dictConfig(_configuration(level.upper(), form, subject))
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
 
 
-def _configuration(level: str, form: str) -> dict[str, Any]:
+def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    logging.getLogger(__name__).critical("uncaught exception", exc_info=(kind, error, traceback))
+
+
+def _log_uncaught_in_thread(uncaught: threading.ExceptHookArgs) -> None:
+    if uncaught.exc_value is not None:
+        _log_uncaught(uncaught.exc_type, uncaught.exc_value, uncaught.exc_traceback)
+
+
+def _configuration(level: str, form: Form, subject: Subject) -> dict[str, Any]:
     forms = {
-        "text": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
+        "text": {"format": f"%(asctime)s %(levelname)s %(name)s [%({subject})s] %(message)s"},
         "json": {
             "()": "pythonjsonlogger.orjson.OrjsonFormatter",
-            "fmt": "%(asctime)s %(levelname)s %(name)s %(request_id)s %(message)s",
+            "fmt": f"%(asctime)s %(levelname)s %(name)s %({subject})s %(message)s",
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
         },
     }
+    # The server's own line for each request knows neither its name nor its variant: ours is in `app.front`.
+    noisy = ("uvicorn.access", "httpx", "celery", "kombu", "amqp", "alembic")
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request": {"()": _WithRequest}},
+        "filters": {"subject": {"()": _WithSubject, "subject": subject}},
         "formatters": {"form": forms[form]},
-        "handlers": {"stderr": {"()": _Masking, "formatter": "form", "filters": ["request"]}},
+        "handlers": {"stderr": {"()": _Masking, "formatter": "form", "filters": ["subject"]}},
         "root": {"level": level, "handlers": ["stderr"]},
-        # The server's own line for each request knows neither its name nor its variant: ours is in `app.front`.
-        "loggers": {"uvicorn.access": {"level": "WARNING"}, "httpx": {"level": "WARNING"}},
+        "loggers": {name: {"level": "WARNING"} for name in noisy},
     }

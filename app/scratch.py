@@ -5,11 +5,12 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = "gateway"
 _JOB_PREFIX = "job-"
+_FAILED_JOBS = "failed-jobs"
 
 
 @contextmanager
@@ -46,3 +47,18 @@ def job_folder(scratch: Path, token: str) -> Path:
 def job_folders(scratch: Path) -> dict[str, Path]:
     """All such folders, by token."""
     return {folder.name.removeprefix(_JOB_PREFIX): folder for folder in scratch.glob(f"{_JOB_PREFIX}*")}
+
+
+def failed_job_folder(home: Path, job_id: str) -> Path:
+    """Where the folder of a failed job is kept, if failed jobs are kept at all."""
+    return home / _FAILED_JOBS / job_id
+
+
+def failed_job_folders(home: Path) -> list[Path]:
+    """All such folders, the oldest first; their names are the ids of the jobs."""
+    found = []
+    for folder in (home / _FAILED_JOBS).glob("*"):
+        # Another worker may remove it at any time.
+        with suppress(FileNotFoundError):
+            found.append((folder.stat().st_mtime_ns, folder))
+    return [folder for _, folder in sorted(found)]

@@ -126,6 +126,12 @@ class Settings(BaseSettings):
     job_memory_bytes: int = Field(
         default=0, ge=0, description="Address space of one job's process; 0 means as much as the machine has memory."
     )
+    keep_failed_jobs: int = Field(
+        default=0,
+        ge=0,
+        description="Folders of failed jobs that are kept under `home`, the newest; each takes the disk space of its"
+        " model, its dataset and what the job had written.",
+    )
     sweep_seconds: float = Field(
         default=2, gt=0, description="How often lost wake-ups and silent workers are looked for."
     )

@@ -35,6 +35,7 @@ from app.intake.dataset import check_dataset
 from app.intake.dataset_file import Samples, open_dataset
 from worker.child import Child
 from worker.evaluation.split import split
+from worker.job_log import JobLog
 from worker.samples import Feeder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,13 +85,15 @@ def job(pair: Pair, method: str, folder: Path, threads: int, options: dict[str, 
         dataset_name=pair.dataset.stem,
         intra_op_threads=threads,
     ).write(folder)
-    child = Child(folder, memory_bytes=psutil.virtual_memory().total)
+    memory = psutil.virtual_memory().total
+    child = Child(folder, JobLog(), memory_bytes=memory, seconds=6 * 3600, file_bytes=memory)
     last: dict[str, Any] = {}
     for message in child.messages(every_seconds=60):
         last = message or last
+    error = last.get("error") or ("" if "outcome" in last else child.crash(last.get("stage", "")))
     child.end()
-    if "outcome" not in last:
-        raise JobFailed(last.get("error") or child.crash(last.get("stage", "")).detail)
+    if error:
+        raise JobFailed(error)
     return Outcome.model_validate(last["outcome"])
 
 

@@ -1,4 +1,6 @@
-"""The Celery application that `celery -A worker.celery_app worker` runs."""
+"""The Celery application that `celery -A worker.celery_app worker` runs; it is configured when it is first used."""
+
+from typing import Any
 
 from celery import Celery, Task
 from celery.worker.request import Request
@@ -6,14 +8,15 @@ from kombu import Exchange, Queue
 
 from app.settings import Settings
 
-settings = Settings()
-settings.make_folders()
+
+def _configuration() -> dict[str, Any]:
+    configuration = Settings().celery
+    name = configuration["task_default_queue"]
+    return configuration | {"task_queues": [Queue(name, Exchange(name), routing_key=name, no_ack=True)]}
+
 
 app = Celery("octet", include=["worker.tasks"])
-app.conf.update(settings.celery)
-
-_name = app.conf.task_default_queue
-app.conf.task_queues = [Queue(_name, Exchange(_name), routing_key=_name, no_ack=True)]
+app.add_defaults(_configuration)
 
 
 class _Unacknowledged(Request):  # type: ignore[misc]

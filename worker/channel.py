@@ -1,6 +1,7 @@
 """The lines by which a job's child process tells its parent how it goes; and its end when the parent is gone."""
 
 import json
+import logging
 import math
 import os
 import sys
@@ -12,16 +13,23 @@ from typing import Any, Protocol
 # Progress is for people: more often is only work for the registry.
 _EVERY_SECONDS = 0.1
 
+#: Characters of a traceback, or of one record of the log.
+LONGEST_TRACEBACK = 1 << 16
+
 
 class Sink(Protocol):
     def write(self, line: str, /) -> object: ...
 
 
 class Channel:
-    """Messages as JSON, one a line. Progress never goes back, and comes at most ten times a second."""
+    """Messages as JSON, one a line. Progress never goes back, and comes at most ten times a second.
+
+    Any thread may send.
+    """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._lock = threading.Lock()
         self._stage = ""
         self._progress = 0.0
         self._detail: Mapping[str, Any] | None = None
@@ -45,8 +53,29 @@ class Channel:
         """The file `name` of the job's folder, whole and never changed again, is what a next attempt can go on from."""
         self.send({"checkpoint": name})
 
+    def error(self, error: str, traceback: str) -> None:
+        """The job cannot be done: `error` is for the client, the end of `traceback` for an administrator."""
+        self.send({"error": error, "traceback": traceback[-LONGEST_TRACEBACK:]})
+
     def send(self, message: dict[str, Any]) -> None:
-        self._sink.write(json.dumps(message, allow_nan=False) + "\n")
+        line = json.dumps(message, allow_nan=False) + "\n"
+        with self._lock:
+            self._sink.write(line)
+
+
+class ChannelHandler(logging.Handler):
+    """Sends what this process logs to the parent, which logs it in its own form."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)[:LONGEST_TRACEBACK]
+            self._channel.send({"log": {"logger": record.name, "level": record.levelname, "text": text}})
+        except Exception:  # noqa: BLE001 - as all handlers of `logging`: a line that cannot be logged ends no job
+            self.handleError(record)
 
 
 def _finite(value: Any) -> Any:

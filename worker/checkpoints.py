@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import threading
+from contextvars import copy_context
 from pathlib import Path
 
 from app.blobs import BlobStore
@@ -38,7 +39,9 @@ class Checkpoints:
         with self._lock:
             self._newest = name
             if self._thread is None:
-                self._thread = threading.Thread(target=self._keep_all, name="checkpoints", daemon=True)
+                # With this thread's context, the lines that it logs name the job.
+                run = copy_context().run
+                self._thread = threading.Thread(target=run, args=(self._keep_all,), name="checkpoints", daemon=True)
                 self._thread.start()
 
     def end(self) -> None:
@@ -54,7 +57,7 @@ class Checkpoints:
             try:
                 self._keep(name)
             except Exception as error:  # noqa: BLE001 - whatever disk or driver raises, the job goes on without it
-                _log.warning("job %s: its checkpoint is not kept: %s", self._lease.job_id, error)
+                _log.warning("the checkpoint is not kept: %s", error)
 
     def _next(self) -> str | None:
         with self._lock:

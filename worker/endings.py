@@ -17,9 +17,10 @@ class Succeeded:
 
 @dataclass(frozen=True)
 class Failed:
-    """The job cannot be done; `error` tells the client why."""
+    """The job cannot be done; `error` tells the client why, `traceback` tells an administrator where."""
 
     error: str
+    traceback: str | None = None
 
     def __str__(self) -> str:
         return f"failed: {self.error}"

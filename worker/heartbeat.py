@@ -43,7 +43,7 @@ class LeaseHeartbeat:
             return self._renew()
         except OperationalError as error:
             # The lease outlives a short absence of the database; a long one ends in `LeaseLost`.
-            _log.warning("job %s: heartbeat missed: %s", self._lease.job_id, error)
+            _log.warning("heartbeat missed: %s", error)
             return False
         finally:
             self._beat_at = time.monotonic()
@@ -51,7 +51,7 @@ class LeaseHeartbeat:
     @contextmanager
     def in_background(self) -> Iterator[None]:
         """Renew the lease in a thread while the block takes its time."""
-        thread = Periodic("heartbeat", self._seconds, self._renew)
+        thread = Periodic(f"heartbeat of job {self._lease.job_id}", self._seconds, self._renew)
         thread.start()
         try:
             yield

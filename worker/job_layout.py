@@ -64,7 +64,7 @@ def laid_out(
                 more.enter_context(linked(blobs, {folder / _CHECKPOINT: checkpoint}))
                 spec = spec.model_copy(update={"checkpoint": _CHECKPOINT})
             except MissingBlob:
-                _log.warning("job %s: its checkpoint is gone, so that it begins anew", lease.job_id)
+                _log.warning("the checkpoint is gone: the job begins anew")
         spec.write(folder)
         yield
 

@@ -1,10 +1,15 @@
-"""`python -m worker.job_process FOLDER`: do the job that `FOLDER/job.json` describes, in a process of its own.
+"""`python -m worker.job_process FOLDER LEVEL`: do the job of `FOLDER/job.json`, in a process of its own.
 
 The process knows nothing but this folder, and leaves its artifact there. Standard output carries one JSON object a
-line: progress, `{"stage": "calibrate", "progress": 0.35}`, and at last `{"outcome": {…}}` or, with exit code 1,
-`{"error": "…"}`.
+line: progress, `{"stage": "calibrate", "progress": 0.35}`, records of the log from LEVEL on,
+`{"log": {"logger": "…", "level": "INFO", "text": "…"}}`, and at last `{"outcome": {…}}` or, with exit code 1,
+`{"error": "…", "traceback": "…"}`. Standard error carries what libraries print and, when the process crashes or gets
+SIGUSR1, where its threads are.
 """
 
+import faulthandler
+import logging
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -12,8 +17,10 @@ from pathlib import Path
 from app.contracts.job_spec import JobSpec
 from app.errors import OctetError
 from worker import pipeline
-from worker.channel import Channel, claim_stdout, end_with_parent
+from worker.channel import Channel, ChannelHandler, claim_stdout, end_with_parent
 from worker.job_progress import job_progress
+
+_log = logging.getLogger("worker.job_process")
 
 _OUT_OF_MEMORY = "the job ran out of memory; a worker with more of it, or a smaller model, would do"
 
@@ -25,10 +32,10 @@ def main(folder: Path, channel: Channel) -> int:
         progress = job_progress(channel, spec.method)
         outcome = pipeline.run(spec, folder, progress, lambda path: channel.checkpoint(path.name))
     except OctetError as error:
-        channel.send({"error": error.detail})
+        channel.error(error.detail, traceback.format_exc())
     except Exception as error:  # noqa: BLE001 - the last handler: the parent must hear of anything
-        channel.send({"error": _message(error)})
-        traceback.print_exc()
+        _log.exception("internal error")
+        channel.error(_message(error), traceback.format_exc())
     else:
         channel.send({"outcome": outcome.model_dump(mode="json")})
         return 0
@@ -52,6 +59,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)
     messages = claim_stdout()
     end_with_parent()
+    logging.basicConfig(level=sys.argv[2], format="%(message)s", handlers=[ChannelHandler(messages)])
     sys.exit(main(Path(sys.argv[1]), messages))

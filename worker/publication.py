@@ -2,6 +2,7 @@
 
 import logging
 import os
+import traceback
 from pathlib import Path
 
 from app.blobs import BlobStore
@@ -37,8 +38,8 @@ def publish(
             jobs.succeed(session, lease, artifact, outcome)
             _keep_statistics(session, folder, outcome)
     except (NoSpace, OSError) as error:
-        _log.exception("job %s: its artifact could not be stored", lease.job_id)
-        return Failed(_storage_error(error))
+        _log.exception("the artifact could not be stored")
+        return Failed(_storage_error(error), traceback.format_exc())
     except LeaseLost:
         return Cancelled()
     return success

@@ -2,15 +2,17 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from app.blobs import BlobStore
 from app.intake.deposit import discard
 from app.intake.leftovers import orphaned_job_folders, unnamed_blobs
 from app.periodic import Periodic
-from app.registry import Database, jobs, workers
+from app.registry import Database, Session, jobs, workers
 from app.registry.jobs import Heartbeat, Waiting
+from app.scratch import job_folder
 from app.settings import Settings
+from worker.failed_jobs import FailedJobs
 from worker.lasting import Lasting
 from worker.runner import Runner
 
@@ -41,6 +43,7 @@ class Sweeper:
         self._blobs = blobs
         self._runner = runner
         self._start = start
+        self._failed_jobs = FailedJobs(settings.home.absolute(), settings.keep_failed_jobs)
         self._name = workers.name_here(settings.home)
         self._silent = Lasting[Heartbeat](settings.job_lease_seconds)
         self._unheard = Lasting[Waiting](_LOST_AFTER_SECONDS)
@@ -73,15 +76,30 @@ class Sweeper:
             )
             silent = self._silent.among(jobs.heartbeats(session))
             expired = jobs.expire(session, silent, max_attempts=self._settings.job_max_attempts) if silent else []
+            failed = [
+                each for each in silent if each.job_id in expired and jobs.state_of(session, each.job_id) == "failed"
+            ]
             unheard = [each.job_id for each in self._unheard.among(jobs.waiting(session))]
         for job_id in expired:
             _log.warning("job %s: its lease ran out; its worker is gone or cut off", job_id)
         for job_id in unheard[: self._runner.idle]:
             self._start(job_id)
+        for heartbeat in failed:
+            folder = job_folder(self._settings.scratch_folder, heartbeat.token or "")
+            self._failed_jobs.keep(folder, heartbeat.job_id)
         for folder in orphaned_job_folders(self._database, self._settings.scratch_folder):
             shutil.rmtree(folder, ignore_errors=True)
         self._runner.discard_checkpoints()
 
+    @staticmethod
+    def _has_failed(session: Session, heartbeat: Heartbeat, expired: Collection[str]) -> bool:
+        return heartbeat.job_id in expired and jobs.state_of(session, heartbeat.job_id) == "failed"
+
     def tidy(self) -> None:
-        """Remove blobs that processes stored, and were killed before they could name them in the registry."""
+        """Remove what nothing names: blobs of processes that were killed before they could, folders of deleted jobs."""
         discard(self._database, self._blobs, unnamed_blobs(self._database, self._blobs))
+        kept = self._failed_jobs.job_ids()
+        with self._database.reading() as session:
+            known = jobs.known(session, kept)
+        self._failed_jobs.remove(set(kept) - known)
+        self._failed_jobs.trim()

@@ -1,70 +1,63 @@
 """The queue's face: one task, and the worker's beginning and end."""
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import celeryd_init, setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
-from app import custom_operators
-from app.blobs import open_store
-from app.confinement import confinement
-from app.errors import Invalid, Unavailable
-from app.registry import Database, migrations
-from worker.celery_app import WakeUp, app, settings
-from worker.runner import Runner
-from worker.sweeper import Sweeper
+from app import logs
+from app.errors import OctetError
+from app.settings import Settings
+from worker.celery_app import WakeUp, app
+from worker.service import WorkerService
 
 _log = logging.getLogger(__name__)
 
-_database = Database(settings.registry_url)
-_blobs = open_store(settings)
-_runner = Runner(settings, _database, _blobs)
+
+@cache
+def _service() -> WorkerService:
+    return WorkerService(Settings())
 
 
 @app.task(name="octet.run_job", base=WakeUp)  # type: ignore[untyped-decorator]
 def run_job(job_id: str) -> None:
     """Do the job, unless another worker has it."""
-    _runner.run(job_id)
-    _sweeper.wake()
+    _service().run(job_id)
 
 
-#: For jobs that no message came for.
-_threads = ThreadPoolExecutor(settings.worker_concurrency, "octet-job")
-_sweeper = Sweeper(settings, _database, _blobs, _runner, start=lambda job_id: _threads.submit(run_job, job_id))
+@celeryd_init.connect  # type: ignore[untyped-decorator]
+def _configure_logs(**_: Any) -> None:
+    """First of all: Celery warns while it starts."""
+    settings = Settings()
+    logs.configure(settings.log_level, settings.log_format, "job_id")
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
-def _log_plainly(**_: Any) -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("celery", "kombu", "amqp", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+def _leave_logs_alone(**_: Any) -> None:
+    """Celery configures no logs where this signal has a receiver."""
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _check(**_: Any) -> None:
     try:
-        custom_operators.allow(custom_operators.listed(settings.custom_operators))
-        migrations.check_current(_database)
-    except (Invalid, Unavailable) as error:
+        _service().check()
+    except Exception as error:
+        _log.critical("the worker cannot start: %s", error, exc_info=not isinstance(error, OctetError))
         # Celery logs what its signals raise and goes on; an exit it lets pass.
-        raise SystemExit(f"worker: {error.detail}") from error
+        raise SystemExit(1) from error
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _start(**_: Any) -> None:
-    found = confinement()
-    _log.log(logging.INFO if found.is_complete else logging.WARNING, "%s", found)
-    _sweeper.start()
+    _service().start()
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _give_jobs_back(**_: Any) -> None:
-    _runner.stop()
+    _service().give_jobs_back()
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
-def _end(**_: Any) -> None:
-    _sweeper.stop()
-    _threads.shutdown()
-    _database.close()
+def _stop(**_: Any) -> None:
+    _service().stop()

@@ -4,10 +4,12 @@ import os
 import resource
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from platform import python_version
 
 from app import __version__, custom_operators
@@ -20,6 +22,7 @@ from app.queue import check_broker
 from app.registry import Database, DatabaseError, Session, jobs, migrations, workers
 from app.registry.references import referenced
 from app.registry.tables import now
+from app.scratch import failed_job_folders
 from app.settings import Settings
 
 _FULL_BYTES, _LOW_BYTES = 100 * 1024**2, 2 * 1024**3
@@ -54,6 +57,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _custom_operators(settings)
     yield _files()
     yield from _disk(settings)
+    yield from _failed_jobs(settings)
     yield _broker(settings)
     database = Database(settings.registry_url)
     try:
@@ -101,6 +105,22 @@ def _confinement() -> Finding:
         "untrusted models run with less around them: take Linux 6.12 or later, and a container profile that allows"
         " landlock and seccomp",
     )
+
+
+def _failed_jobs(settings: Settings) -> Iterator[Finding]:
+    """None where no folder of a failed job is kept."""
+    folders = failed_job_folders(settings.home)
+    if folders:
+        size = sum(_size(file) for folder in folders for file in folder.glob("*"))
+        found = f"{len(folders)} of at most {settings.keep_failed_jobs} folders kept in {folders[0].parent.absolute()}"
+        yield Finding("failed jobs", State.ok, f"{found}, {size / 1024**2:,.1f} MiB with models and datasets")
+
+
+def _size(file: Path) -> int:
+    """The size of a file that may go meanwhile."""
+    with suppress(FileNotFoundError):
+        return file.stat().st_size
+    return 0
 
 
 def _custom_operators(settings: Settings) -> Iterator[Finding]:

@@ -1,19 +1,25 @@
 import json
 import logging
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from typing import Literal
 
 import pytest
 
 from app import logs
+from app.masking import masked
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, hooks = root.handlers[:], root.level, (sys.excepthook, threading.excepthook)
     yield
     root.handlers, root.level = handlers, level
+    sys.excepthook, threading.excepthook = hooks
+    logging.captureWarnings(False)
 
 
 def test_a_line_names_its_request(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,3 +72,44 @@ def test_no_password_and_no_key_leaves_in_a_line(
     assert key not in said
     assert said.count("octet_abcdefghijkl_***") >= 2
     assert "postgresql+psycopg://octet:***@db/octet" in said
+
+
+def test_a_workers_line_names_its_job(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json", "job_id")
+    token = logs.JOB_ID.set("j-7")
+    logging.getLogger("octet.test").info("done")
+    logs.JOB_ID.reset(token)
+    said = json.loads(capsys.readouterr().err)
+    assert said["job_id"] == "j-7"
+    assert "request_id" not in said
+
+
+def test_what_nothing_catches_is_logged_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise ValueError("redis://:hunter2@broker/0")
+
+    logs.configure("info", "json")
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    try:
+        fail()
+    except ValueError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    warnings.warn("redis://:hunter2@broker/0", stacklevel=1)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["level"] for line in lines] == ["CRITICAL", "CRITICAL", "WARNING"]
+    assert all("redis://:***@broker/0" in json.dumps(line) for line in lines)
+    assert "hunter2" not in str(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://db/octet?user=octet&password=hunter2&sslmode=require", "password=***&sslmode=require"),
+        ("host=db password=hunter2 dbname=octet", "password=*** dbname=octet"),
+    ],
+)
+def test_a_password_among_the_parameters_of_a_connection_is_masked(text: str, shown: str) -> None:
+    assert shown in masked(text)
+    assert "hunter2" not in masked(text)

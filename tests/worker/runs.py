@@ -8,10 +8,10 @@ from app.blobs import open_store
 from app.contracts import methods
 from app.contracts.figures import Figures
 from app.contracts.outcome import Outcome
-from app.errors import JobFailed
 from app.registry import Database, datasets, jobs, models
 from app.settings import Settings
 from tests import graphs
+from worker.job_log import JobLog
 
 #: What a child says, None where it says nothing for a while.
 Messages = Iterator[dict[str, Any] | None]
@@ -85,7 +85,7 @@ def child(play: Callable[[Path], Messages]) -> type:
     """A stand-in for `worker.child.Child` that says what `play` yields, and crashes when that ends."""
 
     class Child:
-        def __init__(self, folder: Path, **limits: float) -> None:
+        def __init__(self, folder: Path, log: JobLog, **limits: float) -> None:
             self._folder = folder
 
         def messages(self, *, every_seconds: float) -> Messages:
@@ -93,8 +93,10 @@ def child(play: Callable[[Path], Messages]) -> type:
 
         def end(self) -> None: ...
 
-        def crash(self, stage: str) -> JobFailed:
-            return JobFailed(f"crashed at stage '{stage}'")
+        def dump_stack(self) -> None: ...
+
+        def crash(self, stage: str) -> str:
+            return f"crashed at stage '{stage}'"
 
     return Child
 

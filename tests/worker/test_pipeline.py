@@ -257,7 +257,7 @@ def test_a_variant_that_breaks_fails_at_the_gate(tmp_path: Path, monkeypatch: py
 
 def _child(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "worker.job_process", str(folder)],
+        [sys.executable, "-P", "-m", "worker.job_process", str(folder), "INFO"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -301,7 +301,7 @@ def test_a_broken_model_is_one_error_line_for_the_client(tmp_path: Path) -> None
     child = _child(tmp_path)
     last = _messages(child)[-1]
     assert child.returncode == 1
-    assert last.keys() == {"error"}
+    assert last.keys() == {"error", "traceback"}
     assert str(tmp_path) not in last["error"]
 
 

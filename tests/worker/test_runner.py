@@ -1,12 +1,13 @@
 """What the runner does where real processes would be hard to bring to it; `tests/e2e/faults` has the rest."""
 
 import errno
+import json
 import os
 import shutil
 import time
-import traceback
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,6 @@ from tests.worker.runs import made, submitted, with_dataset
 from worker import job_process, pipeline, publication, runner
 from worker.channel import Channel
 from worker.endings import Succeeded
-from worker.heartbeat import LeaseHeartbeat
 from worker.runner import Runner
 
 
@@ -33,9 +33,9 @@ def test_a_failed_jobs_files_are_gone_before_its_failure_is_recorded(
     left: list[Path] = []
     fail = jobs.fail
 
-    def watched(session: Session, lease: Lease, error: str) -> None:
+    def watched(session: Session, lease: Lease, error: str, **details: Any) -> None:
         left.extend(settings.scratch_folder.glob("job-*"))
-        fail(session, lease, error)
+        fail(session, lease, error, **details)
 
     def broken(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -97,26 +97,25 @@ def test_a_full_disk_is_named_as_the_reason(
         )
 
 
-def test_an_error_is_told_before_it_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the log lies on the disk that is full, writing it fails as well."""
+def test_an_error_is_told_though_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the error nor the log is written to a file."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    lines: list[str] = []
+    messages: list[dict[str, str]] = []
 
     class Sink:
         def write(self, line: str, /) -> None:
-            lines.append(line)
+            messages.append(json.loads(line))
 
     JobSpec(
         method="fp16", options={}, engine="onnxruntime", model="m.onnx", model_digest="a", intra_op_threads=1
     ).write(tmp_path)
     monkeypatch.setattr(pipeline, "run", full)
-    monkeypatch.setattr(traceback, "print_exc", full)
-    with pytest.raises(OSError, match="No space"):
-        job_process.main(tmp_path, Channel(Sink()))
-    assert "No space left" in lines[-1]
+    assert job_process.main(tmp_path, Channel(Sink())) == 1
+    assert "No space left" in messages[-1]["error"]
+    assert messages[-1]["traceback"].startswith("Traceback")
 
 
 def test_a_disk_too_full_to_publish_fails_the_job_though_the_registry_answers_late(
@@ -126,18 +125,18 @@ def test_a_disk_too_full_to_publish_fails_the_job_though_the_registry_answers_la
     blobs = open_store(settings)
     fail, calls = jobs.fail, 0
 
-    def make(_: Runner, __: Lease, folder: Path, ___: LeaseHeartbeat) -> Succeeded:
+    def make(_: Runner, __: Lease, folder: Path, *___: object) -> Succeeded:
         return Succeeded(made(folder))
 
     def full(*_: object) -> None:
         raise NoSpace("the disk that holds the artifacts is full")
 
-    def late(session: Session, lease: Lease, error: str) -> None:
+    def late(session: Session, lease: Lease, error: str, **details: Any) -> None:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise OperationalError("UPDATE jobs", {}, Exception("database or disk is full"))
-        fail(session, lease, error)
+        fail(session, lease, error, **details)
 
     job_id = submitted(settings, database)
     monkeypatch.setattr(Runner, "_follow", make)
@@ -159,7 +158,7 @@ def test_a_disk_too_full_to_publish_fails_the_job_though_the_registry_answers_la
 def test_a_job_whose_artifact_can_have_no_name_fails_with_the_reason(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    def make(_: Runner, __: Lease, folder: Path, ___: LeaseHeartbeat) -> Succeeded:
+    def make(_: Runner, __: Lease, folder: Path, *___: object) -> Succeeded:
         return Succeeded(made(folder))
 
     def refused(*_: object) -> None:
@@ -181,7 +180,7 @@ def test_a_second_job_on_the_same_model_and_samples_is_given_what_the_first_foun
 ) -> None:
     given: list[bytes | None] = []
 
-    def follow(_: Runner, __: Lease, folder: Path, ___: LeaseHeartbeat) -> Succeeded:
+    def follow(_: Runner, __: Lease, folder: Path, *___: object) -> Succeeded:
         spec = JobSpec.read(folder)
         given.append((folder / spec.statistics).read_bytes() if spec.statistics is not None else None)
         (folder / "found.npz").write_bytes(b"found")
@@ -199,7 +198,7 @@ def test_a_second_job_on_the_same_model_and_samples_is_given_what_the_first_foun
 def test_a_job_succeeds_though_what_calibration_found_cannot_be_kept(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    def follow(_: Runner, __: Lease, folder: Path, ___: LeaseHeartbeat) -> Succeeded:
+    def follow(_: Runner, __: Lease, folder: Path, *___: object) -> Succeeded:
         if trouble == "refused":
             (folder / "found.npz").write_bytes(b"found")
             with database.writing() as session:
@@ -220,7 +219,7 @@ def test_a_job_that_makes_a_point_is_told_what_stays_in_fp32(
     found = [PointFigures(kept=kept, size_bytes=1, chosen=False, **figures) for kept in ([], ["conv", "gemm"])]
     given: list[list[str] | None] = []
 
-    def follow(_: Runner, __: Lease, folder: Path, ___: LeaseHeartbeat) -> Succeeded:
+    def follow(_: Runner, __: Lease, folder: Path, *___: object) -> Succeeded:
         given.append(JobSpec.read(folder).point)
         return Succeeded(made(folder).model_copy(update={"points": found if given == [None] else []}))
 
@@ -249,7 +248,7 @@ def test_a_worker_is_heard_of_while_it_reads_what_its_job_made(
                 heard.update(jobs.heartbeats(session))
         return sha256_of(path)
 
-    monkeypatch.setattr(Runner, "_follow", lambda _, __, folder, ___: Succeeded(made(folder)))
+    monkeypatch.setattr(Runner, "_follow", lambda _, __, folder, *___: Succeeded(made(folder)))
     monkeypatch.setattr(publication, "sha256_of", slow)
     job_id = submitted(settings, database)
     Runner(settings, database, open_store(settings)).run(job_id)

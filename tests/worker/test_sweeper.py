@@ -1,6 +1,7 @@
 """What a worker sees to beside its jobs."""
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from app.blobs import open_store
 from app.intake.deposit import deposit
 from app.registry import Database, jobs
 from app.registry.tables import Dataset, now
+from app.scratch import failed_job_folder, job_folder
 from app.settings import Settings
 from tests.worker.runs import submitted
 from worker.runner import Runner
@@ -80,3 +82,28 @@ def test_a_blob_that_a_killed_process_left_goes_and_one_in_the_making_stays(
         session.add(Dataset(name="c", digest="c" * 64, size_bytes=1, samples=1, arrays=[], labelled=False))
     tidying.join()
     assert set(blobs.digests()) == {"a" * 64, "c" * 64}
+
+
+def test_the_folder_of_a_job_whose_last_worker_died_is_kept(settings: Settings, database: Database) -> None:
+    keeping = settings.model_copy(update={"keep_failed_jobs": 1, "job_max_attempts": 1, "job_lease_seconds": 0.01})
+    job_id = submitted(settings, database)
+    with database.writing() as session:
+        lease = jobs.claim(session, job_id)
+    assert lease is not None
+    folder = job_folder(settings.scratch_folder, lease.token)
+    folder.mkdir()
+    (folder / "job.json").write_text("{}")
+    sweeping = sweeper(keeping, database)
+    # A pause between two looks counts for half of the lease at most.
+    for _ in range(4):
+        sweeping.sweep()
+        time.sleep(0.02)
+    kept = failed_job_folder(settings.home, job_id)
+    assert (kept / "job.json").exists()
+    assert not folder.exists()
+    sweeping.tidy()
+    assert kept.exists()
+    with database.writing() as session:
+        jobs.forget(session, [job_id])
+    sweeping.tidy()
+    assert not kept.exists()

@@ -119,3 +119,13 @@ def test_clocks_that_disagree_are_told(settings: Settings, monkeypatch: pytest.M
     clock = found(settings)["clock"]
     assert clock.state is State.warning
     assert "-90 s" in clock.told
+
+
+def test_kept_folders_of_failed_jobs_are_counted(settings: Settings) -> None:
+    folder = settings.home / "failed-jobs" / ("a" * 32)
+    folder.mkdir(parents=True)
+    (folder / "original.onnx").write_bytes(bytes(2 * 1024**2))
+    finding = found(settings.model_copy(update={"keep_failed_jobs": 3}))["failed jobs"]
+    assert finding.state is State.ok
+    assert "1 of at most 3 folders" in finding.told
+    assert "2.0 MiB" in finding.told
