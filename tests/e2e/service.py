@@ -99,7 +99,7 @@ class Service:
         for name in names or (("gateway", "worker") if self._apart else ("serve",)):
             port = [] if name == "worker" else ["--host", "127.0.0.1", "--port", str(self.port)]
             self.processes[name] = Process([name, *port], self.environment, self.home.parent / f"{name}.log")
-        eventually(self.is_ready, what="readiness")
+        eventually(self.is_ready, seconds=120, what="readiness")
 
     def migrate(self) -> None:
         assert Process(["migrate"], self.environment, self.home.parent / "migrate.log").popen.wait(60) == 0
