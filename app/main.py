@@ -49,19 +49,19 @@ from app.inference import documentation, metrics, rest
 from app.inference.core import Core
 from app.inference.dataplane import DataPlane
 from app.inference.endpoints import Endpoints, Limits
-from app.inference.recent import Recent
+from app.inference.reconciler import Reconciler
 from app.inference.repository import Repository
 from app.inference.trials import Trials
-from app.inference.upkeep import Upkeep
+from app.inference.variant_cache import Recent
 from app.isolation.engine import IsolatedEngine
 from app.isolation.engine import Limits as RunnerLimits
 from app.queue import Outbox
 from app.registry import Database, migrations
 from app.scratch import remove_leftovers
+from app.serving.batch_queue import BatchLimits
 from app.serving.batcher import Batcher
 from app.serving.draining import Draining
 from app.serving.figures import gathered, of_this_process
-from app.serving.lane import BatchLimits
 from app.serving.memory import machine_bytes
 from app.serving.pool import Pool
 from app.serving.siblings import Siblings
@@ -106,7 +106,9 @@ def create_app(settings: Settings) -> ASGIApp:
     batcher = Batcher(pool, statistics, threads=threads, limits=_batch_limits(settings))
     siblings = Siblings(settings.siblings_folder, lambda: of_this_process(statistics, pool).to_json())
     dataplane = DataPlane(database, batcher, partial(gathered, statistics, pool, siblings))
-    upkeep = Upkeep(database, pool, statistics, [name.strip() for name in settings.pinned.split(",") if name.strip()])
+    reconciler = Reconciler(
+        database, pool, statistics, [name.strip() for name in settings.pinned.split(",") if name.strip()]
+    )
     outbox = Outbox(settings, database)
     draining = Draining(settings.drain_seconds)
     keyring = Keyring(database, audit_days=settings.audit_days)
@@ -143,7 +145,7 @@ def create_app(settings: Settings) -> ASGIApp:
         pool.tidy()
         await siblings.start()
         outbox.start()
-        upkeep.start()
+        reconciler.start()
         recorder.start()
         shadows.start()
         overseer.start()
@@ -155,7 +157,7 @@ def create_app(settings: Settings) -> ASGIApp:
         overseer.stop()
         shadows.stop()
         recorder.stop()
-        upkeep.stop()
+        reconciler.stop()
         await siblings.stop()
         core.control.shutdown(wait=False, cancel_futures=True)
         batcher.close()

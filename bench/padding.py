@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from app import engines
 from app.blobs import open_store
 from app.engines.cpu import usable_cores
+from app.serving.batch_queue import Target
 from app.serving.batcher import Batcher
 from app.serving.batches import Work
-from app.serving.lane import Target
 from app.serving.padding import Padding, bucket
 from app.serving.pool import Artifact, Pool
 from app.serving.statistics import Statistics

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from app.access.gate import Gate
 from app.inference.dataplane import DataPlane, InferenceResponse
-from app.inference.recent import Recent
 from app.inference.repository import Repository
 from app.inference.trials import Trials
+from app.inference.variant_cache import Recent
 from app.registry import Database
 from app.serving.draining import Draining
 

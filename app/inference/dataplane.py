@@ -16,10 +16,10 @@ from app.inference.parameters import SequencePosition
 from app.inference.tensors import classification
 from app.registry import Database, OperationalError, Session, experiments, models, variants
 from app.registry.tables import Experiment, Model, Variant
+from app.serving.batch_queue import Answer, Target, Timing
 from app.serving.batcher import Batcher
 from app.serving.batches import Work, may_be_joined
 from app.serving.figures import Figures
-from app.serving.lane import Answer, Target, Timing
 from app.serving.padding import Padding
 from app.serving.pool import Artifact
 from app.serving.statistics import Key, Tally
@@ -199,7 +199,7 @@ class DataPlane:
 
     def infer_at_once(self, asked: "Asked") -> InferenceResponse | None:
         """As `infer`, where that takes so little time that no event loop minds; else None, and nothing is computed."""
-        answer = self._batcher.at_once(asked.served.target, asked.work)
+        answer = self._batcher.run_inline(asked.served.target, asked.work)
         return None if answer is None else _response(asked, answer)
 
     async def infer(self, asked: "Asked") -> InferenceResponse:

@@ -16,7 +16,7 @@ from app.errors import Unsupported
 from app.inference import body, compression, descriptions, fixed_settings, messages
 from app.inference.core import Core
 from app.inference.dataplane import Asked, InferenceRequest, InferenceResponse, Served, check_loaded
-from app.inference.gone import unless_gone
+from app.inference.disconnect import unless_disconnected
 from app.inference.json_text import json_object
 from app.inference.parameters import check_loaded_as_is, checked_parameters, flag
 from app.inference.responses import JsonResponse, PiecesResponse
@@ -161,7 +161,7 @@ class Endpoints:
         return await to_thread.run_sync(rendered, response, wished, limiter=self._inference)
 
     async def _run(self, request: Request, asked: Asked) -> InferenceResponse | None:
-        return self._dataplane.infer_at_once(asked) or await unless_gone(request, self._dataplane.infer(asked))
+        return self._dataplane.infer_at_once(asked) or await unless_disconnected(request, self._dataplane.infer(asked))
 
     def _parsed(
         self, request: Request, content: memoryview, encoding: str | None, length: str | None

@@ -1,6 +1,6 @@
 """Where the time of a request went, for its client."""
 
-from app.serving.lane import Timing
+from app.serving.batch_queue import Timing
 
 
 def server_timing(timing: Timing) -> str:

@@ -3,15 +3,15 @@
 import threading
 from concurrent.futures import Future
 
-from app.serving.alarm import Alarm
+from app.serving.batch_queue import Answer, BatchLimits, BatchQueue, Target
 from app.serving.batches import Work
-from app.serving.lane import Answer, BatchLimits, Lane, Target
 from app.serving.pool import Pool
 from app.serving.statistics import Statistics
 from app.serving.threads import ComputeThreads
+from app.serving.timer import Timer
 
 # Lanes are small, and those at rest are let go when there are more than these.
-_LANES = 256
+_MOST_QUEUES = 256
 
 
 class Batcher:
@@ -22,9 +22,9 @@ class Batcher:
         self._statistics = statistics
         self._limits = limits or BatchLimits()
         self._threads = ComputeThreads(threads)
-        self._alarm = Alarm()
+        self._timer = Timer()
         self._lock = threading.Lock()
-        self._lanes: dict[Target, Lane] = {}
+        self._queues: dict[Target, BatchQueue] = {}
 
     def submit(self, target: Target, work: Work) -> "Future[Answer]":
         """The answer to come; never blocks. Cancelled before its turn, the work is dropped.
@@ -32,28 +32,28 @@ class Batcher:
         Raises `QueueFull`, or `DeadlineUnmet`, which the future may fail with too, besides the model's own errors and
         `InvalidModel`. For asyncio: `await asyncio.wrap_future(…)`.
         """
-        return self._lane(target).submit(work)
+        return self._queue_of(target).submit(work)
 
-    def at_once(self, target: Target, work: Work) -> Answer | None:
+    def run_inline(self, target: Target, work: Work) -> Answer | None:
         """The answer, if computing it here holds up the calling thread no longer than handing it on would; else None.
 
         Raises as `submit` and its future do.
         """
-        return self._lane(target).at_once(work)
+        return self._queue_of(target).run_inline(work)
 
     def close(self) -> None:
         """Compute what has a turn, fail what else waits, and end the threads."""
-        self._alarm.close()
+        self._timer.close()
         self._threads.close()
-        for lane in list(self._lanes.values()):
+        for lane in list(self._queues.values()):
             lane.close()
 
-    def _lane(self, target: Target) -> Lane:
-        lane = self._lanes.get(target)
+    def _queue_of(self, target: Target) -> BatchQueue:
+        lane = self._queues.get(target)
         if lane is not None:
             return lane
         with self._lock:
-            if len(self._lanes) >= _LANES:
-                self._lanes = {known: lane for known, lane in self._lanes.items() if not lane.idle}
-            lane = Lane(target, self._pool, self._threads, self._alarm, self._limits, self._statistics)
-            return self._lanes.setdefault(target, lane)
+            if len(self._queues) >= _MOST_QUEUES:
+                self._queues = {known: lane for known, lane in self._queues.items() if not lane.idle}
+            lane = BatchQueue(target, self._pool, self._threads, self._timer, self._limits, self._statistics)
+            return self._queues.setdefault(target, lane)

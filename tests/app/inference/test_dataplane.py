@@ -23,9 +23,9 @@ from app.inference.dataplane import (
 )
 from app.inference.tensors import to_bytes
 from app.registry import Database
+from app.serving.batch_queue import BatchLimits
 from app.serving.batcher import Batcher
 from app.serving.figures import of_this_process
-from app.serving.lane import BatchLimits
 from app.serving.loading import Artifact, Loader
 from app.serving.padding import Padding
 from app.serving.pool import Pool

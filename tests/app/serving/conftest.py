@@ -1,4 +1,4 @@
-"""A house for lanes."""
+"""A house for queues."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from app.serving.loading import Artifact
 from app.serving.pool import Pool
 from app.settings import Settings
 from tests.app.serving.artifacts import kept
-from tests.app.serving.lanes import Engine, House
+from tests.app.serving.queues import Engine, House
 
 
 @pytest.fixture

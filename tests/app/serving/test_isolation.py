@@ -1,4 +1,4 @@
-"""A pool and lanes whose models live in processes of their own."""
+"""A pool and queues whose models live in processes of their own."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ import pytest
 from app.blobs import BlobStore, open_store
 from app.errors import Crashed, Quarantined
 from app.isolation.engine import IsolatedEngine, Limits, RunnerModel
+from app.serving.batch_queue import Target
 from app.serving.batcher import Batcher
 from app.serving.batches import Work
-from app.serving.lane import Target
 from app.serving.pool import Artifact, Pool
 from app.serving.statistics import Statistics
 from app.settings import Settings

@@ -3,24 +3,24 @@ import threading
 
 import pytest
 
-from app.serving.alarm import Alarm
 from app.serving.threads import ComputeThreads
+from app.serving.timer import Timer
 
 SOON_S = 30
 
 
 def test_no_more_turns_are_had_at_once_than_there_are_seats() -> None:
     threads = ComputeThreads(2)
-    lock, at_once, most = threading.Lock(), 0, 0
+    lock, run_inline, most = threading.Lock(), 0, 0
     done = threading.Semaphore(0)
 
     def turn() -> None:
-        nonlocal at_once, most
+        nonlocal run_inline, most
         with lock:
-            at_once += 1
-            most = max(most, at_once)
+            run_inline += 1
+            most = max(most, run_inline)
         with lock:
-            at_once -= 1
+            run_inline -= 1
         done.release()
 
     for _ in range(200):
@@ -61,13 +61,13 @@ def test_a_turn_that_fails_is_logged_and_the_thread_goes_on(caplog: pytest.LogCa
 
 
 def test_an_alarm_calls_in_the_order_in_which_things_are_due() -> None:
-    alarm = Alarm(clock=lambda: 100)
+    timer = Timer(clock=lambda: 100)
     called: list[str] = []
     all_called = threading.Event()
-    alarm.at(10**15, lambda: called.append("never"))
-    alarm.at(90, lambda: called.append("first"))
-    alarm.at(95, lambda: 1 // 0)
-    alarm.at(100, all_called.set)
+    timer.at(10**15, lambda: called.append("never"))
+    timer.at(90, lambda: called.append("first"))
+    timer.at(95, lambda: 1 // 0)
+    timer.at(100, all_called.set)
     assert all_called.wait(SOON_S)
     assert called == ["first"]
-    alarm.close()
+    timer.close()

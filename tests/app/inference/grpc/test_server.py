@@ -21,8 +21,8 @@ from app.inference.dataplane import Asked, DataPlane, InferenceResponse, OutputT
 from app.inference.grpc.schema import METHODS, SERVICE
 from app.inference.grpc.server import listening
 from app.inference.grpc.service import Service
-from app.inference.recent import Recent
 from app.inference.trials import Trials
+from app.inference.variant_cache import Recent
 from app.registry import OperationalError
 from app.serving.draining import Draining
 from app.serving.pool import Artifact

@@ -10,7 +10,7 @@ from collections.abc import Callable
 _log = logging.getLogger(__name__)
 
 
-class Alarm:
+class Timer:
     """Its thread starts with the first call of `at`. What it calls must be quick."""
 
     def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -26,7 +26,7 @@ class Alarm:
         with self._changed:
             heapq.heappush(self._due, (when_ns, next(self._numbers), call))
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._work, name="octet-alarm", daemon=True)
+                self._thread = threading.Thread(target=self._work, name="octet-timer", daemon=True)
                 self._thread.start()
             elif self._due[0][0] == when_ns:
                 self._changed.notify()

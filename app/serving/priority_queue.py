@@ -25,7 +25,7 @@ class Waiting(Protocol):
 W = TypeVar("W", bound=Waiting)
 
 
-class Line(Generic[W]):
+class PriorityQueue(Generic[W]):
     """Not for several threads: whoever owns it holds a lock."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from app.inference.gone import unless_gone
+from app.inference.disconnect import unless_disconnected
 
 
 def request(receive: Callable[[], Awaitable[dict[str, Any]]]) -> Request:
@@ -27,7 +27,7 @@ def test_an_answer_comes_through_late_or_soon() -> None:
         return "answer"
 
     for seconds in (0, 0.05):
-        assert asyncio.run(unless_gone(request(still_there), answer(seconds))) == "answer"
+        assert asyncio.run(unless_disconnected(request(still_there), answer(seconds))) == "answer"
 
 
 def test_an_error_comes_through() -> None:
@@ -35,7 +35,7 @@ def test_an_error_comes_through() -> None:
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011
-        asyncio.run(unless_gone(request(still_there), fail()))
+        asyncio.run(unless_disconnected(request(still_there), fail()))
 
 
 def test_the_work_of_a_client_that_left_is_cancelled() -> None:
@@ -49,7 +49,7 @@ def test_the_work_of_a_client_that_left_is_cancelled() -> None:
             raise
 
     async def ask() -> None:
-        assert await unless_gone(request(leaves), work()) is None
+        assert await unless_disconnected(request(leaves), work()) is None
         await asyncio.sleep(0)
 
     asyncio.run(ask())
@@ -66,7 +66,7 @@ def test_work_is_cancelled_with_its_request() -> None:
             cancelled.set()
 
     async def ask() -> None:
-        asking = asyncio.create_task(unless_gone(request(still_there), work()))
+        asking = asyncio.create_task(unless_disconnected(request(still_there), work()))
         await asyncio.sleep(0.05)
         asking.cancel()
         await cancelled.wait()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.blobs import open_store
-from app.inference.upkeep import Upkeep
+from app.inference.reconciler import Reconciler
 from app.registry import Database, models, variants
 from app.serving.pool import Artifact, Pool
 from app.serving.statistics import Statistics
@@ -38,8 +38,8 @@ class House:
             model = models.find(session, name)
             (variants.load if back else variants.unload)(variants.find(session, model, "original"))
 
-    def upkeep(self, *pinned: str) -> Upkeep:
-        return Upkeep(self.database, self.pool, self.statistics, pinned)
+    def reconciler(self, *pinned: str) -> Reconciler:
+        return Reconciler(self.database, self.pool, self.statistics, pinned)
 
 
 @pytest.fixture
@@ -52,14 +52,14 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def test_what_is_wanted_stays(house: House) -> None:
     house.pool.load(house.artifact)
-    house.upkeep().look()
+    house.reconciler().look()
     assert house.pool.is_loaded(house.artifact)
 
 
 def test_what_was_unloaded_leaves(house: House) -> None:
     house.pool.load(house.artifact)
     house.unload("linear")
-    house.upkeep().look()
+    house.reconciler().look()
     assert not house.pool.is_loaded(house.artifact)
 
 
@@ -67,7 +67,7 @@ def test_what_was_deleted_leaves(house: House) -> None:
     house.pool.load(house.artifact)
     with house.database.writing() as session:
         models.delete(session, "linear")
-    house.upkeep().look()
+    house.reconciler().look()
     assert not house.pool.is_loaded(house.artifact)
 
 
@@ -76,7 +76,7 @@ def test_an_artifact_of_two_models_leaves_with_the_last(house: House) -> None:
     house.pool.load(house.artifact)
     for name, stays in (("linear", True), ("twin", False)):
         house.unload(name)
-        house.upkeep().look()
+        house.reconciler().look()
         assert house.pool.is_loaded(house.artifact) is stays
 
 
@@ -84,16 +84,16 @@ def test_what_was_counted_of_a_deleted_model_is_not_of_the_next_of_its_name(hous
     house.add("other", house.artifact)
     for name in ("linear", "other"):
         house.statistics.record_failure((name, 1), 1000)
-    house.upkeep().forget_counts()
+    house.reconciler().forget_counts()
     assert house.statistics.keys() == {("linear", 1), ("other", 1)}
     with house.database.writing() as session:
         models.delete(session, "linear")
-    house.upkeep().forget_counts()
+    house.reconciler().forget_counts()
     assert house.statistics.keys() == {("other", 1)}
 
 
 def test_what_is_pinned_is_loaded_without_a_request(house: House) -> None:
-    house.upkeep("nothing-yet", "linear").look()
+    house.reconciler("nothing-yet", "linear").look()
     while not house.pool.is_loaded(house.artifact):
         pass
 
@@ -103,23 +103,23 @@ def test_what_is_pinned_is_asked_for_once_and_again_when_it_may_be_loaded_again(
 ) -> None:
     asked: list[Artifact] = []
     monkeypatch.setattr(house.pool, "preload", asked.append)
-    upkeep = house.upkeep("linear@original")
-    upkeep.look()
-    upkeep.look()
+    reconciler = house.reconciler("linear@original")
+    reconciler.look()
+    reconciler.look()
     assert asked == [house.artifact]
     house.unload("linear")
-    upkeep.look()
+    reconciler.look()
     assert asked == [house.artifact]
     house.unload("linear", back=True)
-    upkeep.look()
+    reconciler.look()
     assert asked == [house.artifact] * 2
 
 
 def test_the_thread_follows_by_itself(house: House) -> None:
     house.pool.load(house.artifact)
-    upkeep = house.upkeep()
-    upkeep.start()
+    reconciler = house.reconciler()
+    reconciler.start()
     house.unload("linear")
     while house.pool.is_loaded(house.artifact):
         pass
-    upkeep.stop()
+    reconciler.stop()

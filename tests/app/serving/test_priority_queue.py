@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.serving.batches import Signature
-from app.serving.waiting import Line
+from app.serving.priority_queue import PriorityQueue
 
 
 @dataclass(eq=False)
@@ -29,8 +29,8 @@ PEOPLE = st.lists(
 )
 
 
-def lined_up(people: list[Person]) -> Line[Person]:
-    line: Line[Person] = Line()
+def lined_up(people: list[Person]) -> PriorityQueue[Person]:
+    line: PriorityQueue[Person] = PriorityQueue()
     for person in people:
         line.add(person)
     return line

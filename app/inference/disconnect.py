@@ -12,7 +12,7 @@ T = TypeVar("T")
 _UNWATCHED_S = 0.02
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
     """What `work` returns or raises; None, with `work` cancelled, once the client has closed its connection.
 
     The request's body must have been read.

@@ -19,7 +19,7 @@ _EVERY_S = 0.5
 _FORGET_EVERY_S = 10.0
 
 
-class Upkeep:
+class Reconciler:
     """A thread that looks twice a second. `pinned`: names of models, whose defaults are meant, or `model@variant`."""
 
     def __init__(self, database: Database, pool: Pool, statistics: Statistics, pinned: Sequence[str] = ()) -> None:
@@ -29,7 +29,7 @@ class Upkeep:
         self._pinned = pinned
         # Asked for once each: what cannot be loaded would else be tried for ever.
         self._asked: set[Artifact] = set()
-        self._periodic = Periodic("upkeep", _EVERY_S, self.look)
+        self._periodic = Periodic("reconciler", _EVERY_S, self.look)
         self._forgetting = Periodic("forgetting", _FORGET_EVERY_S, self.forget_counts)
 
     def start(self) -> None:

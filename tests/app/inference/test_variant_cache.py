@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import UnknownModel
 from app.inference.dataplane import Served
-from app.inference.recent import SECONDS, Recent
+from app.inference.variant_cache import SECONDS, Recent
 from app.registry import Database, OperationalError
 from app.registry.database import ALL, NOTHING
 
@@ -156,7 +156,7 @@ def test_what_was_found_deleted_is_not_answered_when_the_registry_goes_away(regi
 
 
 def test_no_more_than_so_many_are_remembered(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.inference.recent._MOST", 2)
+    monkeypatch.setattr("app.inference.variant_cache._MOST", 2)
     recent = registry.recent()
     for name in ("a", "b", "a", "c"):
         registry.now += SECONDS

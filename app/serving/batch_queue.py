@@ -14,14 +14,14 @@ from app.engines import LoadedModel
 from app.engines.engine import Array
 from app.errors import Crashed, DeadlineUnmet, Quarantined, QueueFull, Unavailable
 from app.isolation.engine import RunnerModel
-from app.serving.alarm import Alarm
 from app.serving.batches import NotOneRowEach, Work, joined, split
-from app.serving.deadlines import Pace
+from app.serving.cost_model import CostModel
 from app.serving.padding import NotPadded, Padding
 from app.serving.pool import Artifact, Lease, Pool
+from app.serving.priority_queue import DEFAULT_PRIORITY, PriorityQueue
 from app.serving.statistics import ComputeTime, Key, Statistics
 from app.serving.threads import ComputeThreads
-from app.serving.waiting import DEFAULT_PRIORITY, Line
+from app.serving.timer import Timer
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Answer:
 class Pending(Future[Answer]):
     """A request in line. Cancelled before its turn, it is not computed."""
 
-    def __init__(self, lane: "Lane", work: Work, number: int, now_ns: int) -> None:
+    def __init__(self, lane: "BatchQueue", work: Work, number: int, now_ns: int) -> None:
         super().__init__()
         self.work = work
         self.priority = work.priority or DEFAULT_PRIORITY
@@ -90,16 +90,16 @@ class Pending(Future[Answer]):
         self.signature = work.signature(lane.padding) if lane.joins else None
         self.entered_ns = now_ns
         self.deadline_ns = None if work.timeout_us is None else now_ns + work.timeout_us * 1000
-        self._lane = lane
+        self._queue_of = lane
 
     def cancel(self) -> bool:
         cancelled = super().cancel()
         if cancelled:
-            self._lane.forget(self)
+            self._queue_of.forget(self)
         return cancelled
 
 
-class Lane:
+class BatchQueue:
     """Takes requests from any thread. A turn, in a compute thread, takes a batch; while more wait, it asks for another.
 
     So a free thread takes what waits just then, and no request of an idle server waits for company; and lanes take
@@ -111,7 +111,7 @@ class Lane:
         target: Target,
         pool: Pool,
         threads: ComputeThreads,
-        alarm: Alarm,
+        timer: Timer,
         limits: BatchLimits,
         statistics: Statistics,
         clock: Callable[[], int] = time.perf_counter_ns,
@@ -119,16 +119,16 @@ class Lane:
         self._target = target
         self._pool = pool
         self._threads = threads
-        self._alarm = alarm
+        self._timer = timer
         self._limits = limits
         self._statistics = statistics
         self._clock = clock
         self._lock = threading.Lock()
-        self._line: Line[Pending] = Line()
-        self._pace = Pace()
+        self._waiting: PriorityQueue[Pending] = PriorityQueue()
+        self._costs = CostModel()
         self._numbers = itertools.count()
         self._turn_due = False
-        self._alarm_ns: int | None = None
+        self._timer_ns: int | None = None
         #: May become false: some models tell only when they run that they take no batches.
         self.joins: bool = target.joins
         #: May become None likewise. What waits then is still padded, and falls back.
@@ -137,7 +137,7 @@ class Lane:
     @property
     def idle(self) -> bool:
         with self._lock:
-            return not self._line and not self._turn_due
+            return not self._waiting and not self._turn_due
 
     def submit(self, work: Work) -> Pending:
         """The answer to come, or the error of the model or its load. Never blocks.
@@ -147,14 +147,14 @@ class Lane:
         pending = Pending(self, work, next(self._numbers), self._clock())
         with self._lock:
             self._check_welcome(work, pending.entered_ns)
-            self._line.add(pending)
+            self._waiting.add(pending)
             starts = self._arrange(pending.entered_ns)
             self._ring_at(pending.deadline_ns)
         if starts:
             self._threads.submit(self._turn)
         return pending
 
-    def at_once(self, work: Work) -> Answer | None:
+    def run_inline(self, work: Work) -> Answer | None:
         """The answer, computed in the calling thread, if that takes next to no time and nobody else waits; else None.
 
         Raises as `submit` and its future do.
@@ -164,7 +164,7 @@ class Lane:
         now = self._clock()
         longest_ns = _AT_ONCE_NS if self._threads.count > 1 else _AT_ONCE_ALONE_NS
         with self._lock:
-            if self._line or self._turn_due or not 0 < self._pace.expected_ns(work.elements, now) < longest_ns:
+            if self._waiting or self._turn_due or not 0 < self._costs.expected_ns(work.elements, now) < longest_ns:
                 return None
             self._check_welcome(work, now)
         if not self._threads.borrow():
@@ -192,7 +192,7 @@ class Lane:
     def forget(self, pending: Pending) -> None:
         """It was cancelled."""
         with self._lock:
-            self._line.remove(pending)
+            self._waiting.remove(pending)
 
     def close(self) -> None:
         """Fail all who wait."""
@@ -207,12 +207,12 @@ class Lane:
             raise error
 
     def _refusal(self, work: Work, now_ns: int) -> Unavailable | None:
-        waiting = self._line.rows
+        waiting = self._waiting.rows
         if waiting and waiting + work.rows > self._limits.waiting_rows:
             return QueueFull(self._target.model, waiting)
         if work.timeout_us is not None:
             priority = work.priority or DEFAULT_PRIORITY
-            before = self._pace.expected_ns(self._line.elements_before(priority), now_ns) // self._threads.count
+            before = self._costs.expected_ns(self._waiting.elements_before(priority), now_ns) // self._threads.count
             if self._is_late(work, now_ns + work.timeout_us * 1000, now_ns + before):
                 return DeadlineUnmet(self._target.model)
         return None
@@ -220,36 +220,38 @@ class Lane:
     def _is_late(self, work: Work, deadline_ns: int | None, start_ns: int) -> bool:
         if deadline_ns is None:
             return False
-        return start_ns + self._pace.expected_ns(work.elements, start_ns) >= deadline_ns
+        return start_ns + self._costs.expected_ns(work.elements, start_ns) >= deadline_ns
 
     def _arrange(self, now_ns: int) -> bool:
         """Whether a turn is to be asked for now. Where it is too early, sees to it that this is called again."""
-        if self._turn_due or not self._line:
+        if self._turn_due or not self._waiting:
             return False
-        complete = self._line.rows >= self._limits.batch_rows or not self.joins
-        if not complete and now_ns - self._line.oldest_ns() < self._limits.delay_ns:
-            self._ring_at(self._line.oldest_ns() + self._limits.delay_ns)
+        complete = self._waiting.rows >= self._limits.batch_rows or not self.joins
+        if not complete and now_ns - self._waiting.oldest_ns() < self._limits.delay_ns:
+            self._ring_at(self._waiting.oldest_ns() + self._limits.delay_ns)
             return False
         self._turn_due = True
         return True
 
     def _ring_at(self, when_ns: int | None) -> None:
-        if when_ns is not None and (self._alarm_ns is None or when_ns < self._alarm_ns):
-            self._alarm_ns = when_ns
-            self._alarm.at(when_ns, partial(self._rang, when_ns))
+        if when_ns is not None and (self._timer_ns is None or when_ns < self._timer_ns):
+            self._timer_ns = when_ns
+            self._timer.at(when_ns, partial(self._rang, when_ns))
 
     def _rang(self, when_ns: int) -> None:
         """Refuse who is too late, rather than have them wait until it is their turn; then go on."""
         with self._lock:
-            if self._alarm_ns != when_ns:  # an earlier one was set after this, and set the next
+            if self._timer_ns != when_ns:  # an earlier one was set after this, and set the next
                 return
-            self._alarm_ns = None
+            self._timer_ns = None
             now = self._clock()
-            late = [pending for pending in self._line if pending.deadline_ns is not None and pending.deadline_ns <= now]
+            late = [
+                pending for pending in self._waiting if pending.deadline_ns is not None and pending.deadline_ns <= now
+            ]
             for pending in late:
-                self._line.remove(pending)
+                self._waiting.remove(pending)
             starts = self._arrange(now)
-            self._ring_at(self._line.earliest_deadline_ns())
+            self._ring_at(self._waiting.earliest_deadline_ns())
         if starts:
             self._threads.submit(self._turn)
         self._fail_all(late, DeadlineUnmet(self._target.model))
@@ -288,7 +290,7 @@ class Lane:
 
     def _everyone(self) -> Iterator[Pending]:
         """All who wait, out of line."""
-        while batch := self._line.take(self._limits.batch_rows):
+        while batch := self._waiting.take(self._limits.batch_rows):
             yield from batch
 
     def _next_batch(self) -> tuple[list[Pending], list[Pending]]:
@@ -297,13 +299,13 @@ class Lane:
         late: list[Pending] = []
         with self._lock:
             now = self._clock()
-            while not batch and self._line:
-                for pending in self._line.take(self._rows_at_once(now)):
+            while not batch and self._waiting:
+                for pending in self._waiting.take(self._rows_at_once(now)):
                     if self._is_late(pending.work, pending.deadline_ns, now):
                         late.append(pending)
                     elif pending.set_running_or_notify_cancel():
                         batch.append(pending)
-            self._turn_due = bool(self._line)
+            self._turn_due = bool(self._waiting)
             more = self._turn_due
         if more:
             self._threads.submit(self._turn)
@@ -311,11 +313,11 @@ class Lane:
 
     def _rows_at_once(self, now_ns: int) -> int:
         """The most rows of the next batch: no more than pays, and idle threads get their share of what takes long."""
-        rows = min(self._line.rows, self._limits.batch_rows)
+        rows = min(self._waiting.rows, self._limits.batch_rows)
         idle = self._threads.idle()
-        if idle and self._pace.expected_ns(self._line.elements, now_ns) >= _SHARED_FROM_NS:
-            rows = min(rows, -(-self._line.rows // (idle + 1)))
-        return self._pace.paying_rows(rows, self._line.elements // self._line.rows, now_ns)
+        if idle and self._costs.expected_ns(self._waiting.elements, now_ns) >= _SHARED_FROM_NS:
+            rows = min(rows, -(-self._waiting.rows // (idle + 1)))
+        return self._costs.paying_rows(rows, self._waiting.elements // self._waiting.rows, now_ns)
 
     def _compute_anew(self, batch: list[Pending], gone: Crashed) -> None:
         """Compute `batch`, for which the model was `gone` before it came, with the model started again.
@@ -398,7 +400,7 @@ class Lane:
         compute = ComputeTime(fed - start, ran - fed, done - ran)
         rows = sum(work.rows for work in works)
         with self._lock:
-            self._pace.ran(sum(array.size for array in feeds.values()), done - start, done)
+            self._costs.ran(sum(array.size for array in feeds.values()), done - start, done)
         queues = [start - entered for entered in entered_ns]
         self._statistics.record(self._target.key, rows=rows, queues_ns=queues, compute=compute)
         return [Answer(part, Timing(queue_ns, rows, compute)) for part, queue_ns in zip(parts, queues, strict=True)]

@@ -1,4 +1,4 @@
-"""What lanes need, over a model that does as the test says and records what it was run with."""
+"""What queues need, over a model that does as the test says and records what it was run with."""
 
 import itertools
 import threading
@@ -12,14 +12,14 @@ import numpy as np
 from app.engines import TensorSpec
 from app.engines.engine import Array
 from app.errors import Invalid
-from app.serving.alarm import Alarm
+from app.serving.batch_queue import Answer, BatchLimits, BatchQueue, Target
 from app.serving.batches import Work
-from app.serving.lane import Answer, BatchLimits, Lane, Target
 from app.serving.loading import Artifact
 from app.serving.padding import Padding
 from app.serving.pool import Pool
 from app.serving.statistics import Statistics, Tally
 from app.serving.threads import ComputeThreads
+from app.serving.timer import Timer
 
 SOON_S = 30
 BAD = -1.0
@@ -65,7 +65,7 @@ class Engine:
 
 
 class House:
-    """All that a lane needs. `now`: its clock, where a test sets one."""
+    """All that a queue needs. `now`: its clock, where a test sets one."""
 
     def __init__(self, pool: Pool, engine: Engine, artifact: Artifact) -> None:
         self.pool = pool
@@ -75,7 +75,7 @@ class House:
         self.now: int | None = None
         self._ticks = itertools.count(1)
         self._threads: list[ComputeThreads] = []
-        self._alarms: list[Alarm] = []
+        self._timers: list[Timer] = []
 
     @property
     def model(self) -> Model:
@@ -87,7 +87,7 @@ class House:
     def clock(self) -> int:
         return next(self._ticks) if self.now is None else self.now
 
-    def lane(
+    def queue(
         self,
         *,
         threads: int = 1,
@@ -96,29 +96,29 @@ class House:
         steady: bool = False,
         loaded: bool = True,
         **limits: int,
-    ) -> Lane:
+    ) -> BatchQueue:
         self._threads.append(ComputeThreads(threads))
         if loaded:
             self.pool.load(self.target.artifact)
             self.model.batches.clear()
             self.model.entered = threading.Semaphore(0)
         target = replace(self.target, joins=joins, padding=padding, steady=steady)
-        self._alarms.append(Alarm(self.clock))
-        return Lane(
-            target, self.pool, self._threads[-1], self._alarms[-1], BatchLimits(**limits), self.statistics, self.clock
+        self._timers.append(Timer(self.clock))
+        return BatchQueue(
+            target, self.pool, self._threads[-1], self._timers[-1], BatchLimits(**limits), self.statistics, self.clock
         )
 
-    def occupied(self, lane: Lane) -> Any:
+    def occupied(self, queue: BatchQueue) -> Any:
         """A request that computes until the model's gate opens, so that others have to wait."""
         self.model.shut()
-        first = lane.submit(work(1000))
+        first = queue.submit(work(1000))
         assert self.model.entered.acquire(timeout=SOON_S)
         return first
 
     def close(self) -> None:
         self.model.gate.set()
-        for alarm in self._alarms:
-            alarm.close()
+        for timer in self._timers:
+            timer.close()
         for threads in self._threads:
             threads.close()
 

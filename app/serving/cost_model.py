@@ -19,7 +19,7 @@ _TURN_NS = 30_000
 _PAYS = 0.9
 
 
-class Pace:
+class CostModel:
     """Recent runs of one variant, by the size of what they were fed, in elements. Its owner guards it with a lock.
 
     Sizes are told apart by powers of two: a batch of many short sequences and one of few long ones cost alike.
