@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import NamedTuple
 
 from app.engines import LoadedModel
 from app.engines.engine import Array
@@ -29,8 +30,8 @@ _log = logging.getLogger(__name__)
 _SHARED_FROM_NS = 1_000_000
 # A run that takes less than this is over sooner than another thread could begin it; where only one computes, no other
 # request could be computed meanwhile either.
-_AT_ONCE_NS = 100_000
-_AT_ONCE_ALONE_NS = 250_000
+_INLINE_NS = 100_000
+_INLINE_ALONE_NS = 250_000
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,22 @@ class Target:
         """What it is counted under."""
         return (self.model, self.version)
 
+    def __hash__(self) -> int:
+        # Looked up for each request.
+        return hash(self.artifact)
 
-@dataclass(frozen=True)
-class Timing:
-    """How an answer came about: the time in line, the rows of its batch, and what the whole batch took."""
+
+class Timing(NamedTuple):
+    """How an answer came about: the time in the queue, the rows of its batch, and what the whole batch took."""
 
     queue_ns: int
     batch_rows: int
     compute: ComputeTime
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
+    """The outputs in the order in which they were asked for, and how they came about."""
+
     arrays: Sequence[Array]
     timing: Timing
 
@@ -80,29 +85,29 @@ class Answer:
 class Pending(Future[Answer]):
     """A request in line. Cancelled before its turn, it is not computed."""
 
-    def __init__(self, lane: "BatchQueue", work: Work, number: int, now_ns: int) -> None:
+    def __init__(self, queue: "BatchQueue", work: Work, number: int, now_ns: int) -> None:
         super().__init__()
         self.work = work
         self.priority = work.priority or DEFAULT_PRIORITY
         self.number = number
         self.rows = work.rows
         self.elements = work.elements
-        self.signature = work.signature(lane.padding) if lane.joins else None
+        self.signature = work.signature(queue.padding) if queue.joins else None
         self.entered_ns = now_ns
         self.deadline_ns = None if work.timeout_us is None else now_ns + work.timeout_us * 1000
-        self._queue_of = lane
+        self._queue = queue
 
     def cancel(self) -> bool:
         cancelled = super().cancel()
         if cancelled:
-            self._queue_of.forget(self)
+            self._queue.forget(self)
         return cancelled
 
 
 class BatchQueue:
     """Takes requests from any thread. A turn, in a compute thread, takes a batch; while more wait, it asks for another.
 
-    So a free thread takes what waits just then, and no request of an idle server waits for company; and lanes take
+    So a free thread takes what waits just then, and no request of an idle server waits for company; and queues take
     turns, so that none holds up the others for longer than a batch. A turn never waits for a model to load.
     """
 
@@ -128,6 +133,8 @@ class BatchQueue:
         self._costs = CostModel()
         self._numbers = itertools.count()
         self._turn_due = False
+        self._may_run_inline = target.steady and not limits.delay_ns
+        self._inline_ns = _INLINE_NS if threads.count > 1 else _INLINE_ALONE_NS
         self._timer_ns: int | None = None
         #: May become false: some models tell only when they run that they take no batches.
         self.joins: bool = target.joins
@@ -146,7 +153,7 @@ class BatchQueue:
         """
         pending = Pending(self, work, next(self._numbers), self._clock())
         with self._lock:
-            self._check_welcome(work, pending.entered_ns)
+            self._check_accepts(work, pending.entered_ns)
             self._waiting.add(pending)
             starts = self._arrange(pending.entered_ns)
             self._ring_at(pending.deadline_ns)
@@ -159,35 +166,42 @@ class BatchQueue:
 
         Raises as `submit` and its future do.
         """
-        if not self._target.steady or self._limits.delay_ns:
+        if not self._may_run_inline:
             return None
         now = self._clock()
-        longest_ns = _AT_ONCE_NS if self._threads.count > 1 else _AT_ONCE_ALONE_NS
         with self._lock:
-            if self._waiting or self._turn_due or not 0 < self._costs.expected_ns(work.elements, now) < longest_ns:
+            if self._waiting or self._turn_due or not 0 < self._costs.expected_ns(work.elements, now) < self._inline_ns:
                 return None
-            self._check_welcome(work, now)
+            if work.timeout_us is not None:
+                self._check_accepts(work, now)
         if not self._threads.borrow():
             return None
         try:
             lease = self._pool.acquire_loaded(self._target.artifact)
-            if lease is not None and isinstance(lease.model, RunnerModel):
-                # Another process answers when it likes, and the caller may be the event loop.
-                lease.release()
+            if lease is None:
                 return None
-            return None if lease is None else self._computed_here(work, now, lease)
+            try:
+                # Another process answers when it likes, and the caller may be the event loop.
+                return None if isinstance(lease.model, RunnerModel) else self._run_single(work, now, lease.model)
+            finally:
+                lease.release()
         finally:
             self._threads.give_back()
 
-    def _computed_here(self, work: Work, now_ns: int, lease: Lease) -> Answer:
+    def _run_single(self, work: Work, entered_ns: int, model: LoadedModel) -> Answer:
+        """Run one request as it is: nothing is joined or split, and no time is counted for that."""
+        start = self._clock()
         try:
-            (answer,) = self._ran([work], [now_ns], lease.model)
+            arrays = model.run(work.feeds, work.outputs)
         except Exception:
-            self._statistics.record_failure(self._target.key, self._clock() - now_ns)
+            self._statistics.record_failure(self._target.key, self._clock() - entered_ns)
             raise
-        finally:
-            lease.release()
-        return answer
+        end = self._clock()
+        queue_ns, infer_ns = start - entered_ns, end - start
+        with self._lock:
+            self._costs.ran(work.elements, infer_ns, end)
+        self._statistics.record_single(self._target.key, work.rows, queue_ns, infer_ns)
+        return Answer(arrays, Timing(queue_ns, work.rows, ComputeTime(0, infer_ns, 0)))
 
     def forget(self, pending: Pending) -> None:
         """It was cancelled."""
@@ -200,7 +214,7 @@ class BatchQueue:
             left = list(self._everyone())
         self._fail_all(left, Unavailable("the server is stopping"))
 
-    def _check_welcome(self, work: Work, now_ns: int) -> None:
+    def _check_accepts(self, work: Work, now_ns: int) -> None:
         error = self._refusal(work, now_ns)
         if error is not None:
             self._statistics.record_failure(self._target.key, 0)

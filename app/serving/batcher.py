@@ -1,4 +1,4 @@
-"""From a request to the lane of its variant."""
+"""From a request to the queue of its variant."""
 
 import threading
 from concurrent.futures import Future
@@ -45,15 +45,15 @@ class Batcher:
         """Compute what has a turn, fail what else waits, and end the threads."""
         self._timer.close()
         self._threads.close()
-        for lane in list(self._queues.values()):
-            lane.close()
+        for queue in list(self._queues.values()):
+            queue.close()
 
     def _queue_of(self, target: Target) -> BatchQueue:
-        lane = self._queues.get(target)
-        if lane is not None:
-            return lane
+        queue = self._queues.get(target)
+        if queue is not None:
+            return queue
         with self._lock:
             if len(self._queues) >= _MOST_QUEUES:
-                self._queues = {known: lane for known, lane in self._queues.items() if not lane.idle}
-            lane = BatchQueue(target, self._pool, self._threads, self._timer, self._limits, self._statistics)
-            return self._queues.setdefault(target, lane)
+                self._queues = {known: queue for known, queue in self._queues.items() if not queue.idle}
+            queue = BatchQueue(target, self._pool, self._threads, self._timer, self._limits, self._statistics)
+            return self._queues.setdefault(target, queue)

@@ -1,8 +1,7 @@
 """Requests joined along their first axis, padded where they may be, and the outputs of a batch split again."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -19,28 +18,34 @@ class NotOneRowEach(OctetError):
     """An output's first axis is not the batch: nobody can say which rows of it belong to whom."""
 
 
-@dataclass(frozen=True)
 class Work:
-    """What one request has computed: `outputs` are names, None for all of the model's.
+    """What one request has computed.
 
-    `priority` as Triton has it: 1 is the highest, 0 leaves it to the server. `timeout_us`: the answer is of use only
-    if it comes within so many microseconds.
+    Attributes:
+        feeds: The inputs by name.
+        outputs: Names of the outputs wanted, None for all of the model's.
+        priority: As Triton has it: 1 is the highest, 0 leaves it to the server.
+        timeout_us: The answer is of use only if it comes within so many microseconds.
+        rows: The length of the first axis; 1 where inputs disagree about it or have none, and for an empty one.
+        elements: The elements of all inputs together.
     """
 
-    feeds: Mapping[str, Array]
-    outputs: tuple[str, ...] | None = None
-    priority: int = 0
-    timeout_us: int | None = None
+    __slots__ = ("elements", "feeds", "outputs", "priority", "rows", "timeout_us")
 
-    @cached_property
-    def rows(self) -> int:
-        """The length of the first axis; 1 where inputs disagree about it or have none, and for an empty one."""
-        lengths = {array.shape[0] if array.ndim else 1 for array in self.feeds.values()}
-        return max(1, lengths.pop()) if len(lengths) == 1 else 1
-
-    @cached_property
-    def elements(self) -> int:
-        return sum(array.size for array in self.feeds.values())
+    def __init__(
+        self,
+        feeds: Mapping[str, Array],
+        outputs: tuple[str, ...] | None = None,
+        priority: int = 0,
+        timeout_us: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """`size`: the rows and elements, where the caller knows them."""
+        self.feeds = feeds
+        self.outputs = outputs
+        self.priority = priority
+        self.timeout_us = timeout_us
+        self.rows, self.elements = size or size_of([array.shape for array in feeds.values()])
 
     def signature(self, padding: Padding | None = None) -> Signature | None:
         """What must be equal for two requests to be joined; None when this one cannot be joined with any.
@@ -58,6 +63,12 @@ class Work:
             shape = array.shape if padding is None else padding.bucketed(name, array.shape)
             inputs.append((name, array.dtype.char, shape[1:]))
         return (self.outputs, *inputs) if inputs else None
+
+
+def size_of(shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+    """The rows and the elements of inputs of these shapes, as `Work` has them."""
+    lengths = {shape[0] if shape else 1 for shape in shapes}
+    return max(1, lengths.pop()) if len(lengths) == 1 else 1, sum(map(math.prod, shapes))
 
 
 def may_be_joined(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:

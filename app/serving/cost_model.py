@@ -6,7 +6,6 @@ where a large batch would only have its first row wait for its last.
 """
 
 from collections import deque
-from statistics import median_low
 
 #: What was measured longer ago says nothing: else a variant that was slow once would be refused work for ever.
 RECENT_NS = 5_000_000_000
@@ -29,6 +28,8 @@ class CostModel:
     def __init__(self) -> None:
         self._runs: dict[int, deque[float]] = {}
         self._last_ns: dict[int, int] = {}
+        # Made when asked for, since each run makes the one before it old.
+        self._medians: dict[int, float] = {}
 
     def ran(self, size: int, took_ns: int, now_ns: int) -> None:
         """A run on `size` elements took `took_ns`, and ended at `now_ns`."""
@@ -39,6 +40,7 @@ class CostModel:
         elif now_ns - self._last_ns[power] > RECENT_NS:
             runs.clear()
         runs.append(took_ns / max(size, 1))
+        self._medians.pop(power, None)
         self._last_ns[power] = now_ns
 
     def expected_ns(self, size: int, now_ns: int) -> int:
@@ -48,11 +50,14 @@ class CostModel:
         in the cost of a run is taken to shrink with it.
         """
         power = size.bit_length()
+        last = self._last_ns.get(power)
+        if last is not None and now_ns - last <= RECENT_NS:
+            return int(self._median(power) * size)
         fresh = [known for known, last in self._last_ns.items() if now_ns - last <= RECENT_NS]
         if not fresh or not size:
             return 0
         nearest = min(fresh, key=lambda known: (abs(known - power), -known))
-        return int(median_low(self._runs[nearest]) * size)
+        return int(self._median(nearest) * size)
 
     def paying_rows(self, rows: int, row_size: int, now_ns: int) -> int:
         """How many of `rows`, of `row_size` elements each, to compute at once: halved for as long as it costs no more.
@@ -77,4 +82,11 @@ class CostModel:
         last = self._last_ns.get(power)
         if last is None or now_ns - last > RECENT_NS:
             return None
-        return _TURN_NS / rows + median_low(self._runs[power]) * row_size
+        return _TURN_NS / rows + self._median(power) * row_size
+
+    def _median(self, power: int) -> float:
+        median = self._medians.get(power)
+        if median is None:
+            runs = sorted(self._runs[power])
+            median = self._medians[power] = runs[(len(runs) - 1) // 2]
+        return median

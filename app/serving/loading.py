@@ -33,6 +33,10 @@ class Artifact:
     data_digest: str | None = None
     data_name: str | None = None
 
+    def __hash__(self) -> int:
+        # Looked up for each request; a text remembers its hash, a tuple of texts does not.
+        return hash(self.digest)
+
     @classmethod
     def of(cls, variant: Variant) -> "Artifact":
         return cls(variant.engine, variant.digest, variant.data_digest, variant.data_name)

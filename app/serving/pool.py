@@ -118,7 +118,8 @@ class Pool:
             if entry is None or entry.model is None:
                 return None
             entry.leases += 1
-            self._entries[artifact] = self._entries.pop(artifact)
+            if next(reversed(self._entries)) is not artifact:
+                self._entries[artifact] = self._entries.pop(artifact)
             return Lease(self, entry, entry.model)
 
     @contextmanager

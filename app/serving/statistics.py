@@ -9,14 +9,14 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 #: Upper bounds, in seconds, of the classes that waiting and computing are counted in; a last class has none.
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NS = tuple(int(bound * 1e9) for bound in SECONDS)
 
 
-@dataclass(frozen=True)
-class ComputeTime:
+class ComputeTime(NamedTuple):
     """One run of a variant, in nanoseconds: feeds made of the requests, the engine, answers made of its outputs."""
 
     input_ns: int
@@ -131,6 +131,34 @@ class Statistics:
             if batch is None:
                 batch = tally.batches[rows] = Compute()
             batch.add(compute)
+
+    def record_single(self, key: Key, rows: int, queue_ns: int, infer_ns: int) -> None:
+        """As `record`, for a run of one request of `rows` rows, for which nothing was joined or split.
+
+        Adds to the fields directly: this is part of the cost of each small request.
+        """
+        with self._lock:
+            tally = self._tallies.get(key) or self._tally(key)
+            batch = tally.batches.get(rows)
+            if batch is None:
+                batch = tally.batches[rows] = Compute()
+            tally.last_inference_ms = time.time_ns() // 1_000_000
+            tally.rows += rows
+            tally.executions += 1
+            tally.queue_spread.counts[bisect_left(_NS, queue_ns)] += 1
+            tally.infer_spread.counts[bisect_left(_NS, infer_ns)] += 1
+            for total, ns in (
+                (tally.queue, queue_ns),
+                (tally.success, queue_ns + infer_ns),
+                (tally.requests.infer, infer_ns),
+                (batch.infer, infer_ns),
+            ):
+                total.count += 1
+                total.ns += ns
+            tally.requests.input.count += 1
+            tally.requests.output.count += 1
+            batch.input.count += 1
+            batch.output.count += 1
 
     def record_failure(self, key: Key, ns: int) -> None:
         """One request that reached the variant and got no answer from it, after `ns`."""

@@ -36,10 +36,11 @@ class ComputeThreads:
         """Take a seat for the calling thread, if one is free and nobody waits for it; then `give_back` it."""
         if not self._turns.empty():
             return False
-        with suppress(Empty):
+        try:
             self._seats.get_nowait()
-            return True
-        return False
+        except Empty:
+            return False
+        return True
 
     def give_back(self) -> None:
         self._seats.put(None)

@@ -233,12 +233,12 @@ def test_what_would_come_too_late_is_refused_before_it_computes(house: House) ->
     queue.submit(work(3, timeout_us=11_000)).result(SOON_S)
     # Two wait before it, and the third would be done after 30 ms.
     house.occupied(queue)
-    queue = [queue.submit(work(number)) for number in (4, 5)]
+    accepted = [queue.submit(work(number)) for number in (4, 5)]
     with pytest.raises(DeadlineUnmet):
         queue.submit(work(6, timeout_us=25_000))
-    queue.append(queue.submit(work(7, timeout_us=25_000, priority=1)))
+    accepted.append(queue.submit(work(7, timeout_us=25_000, priority=1)))
     house.model.gate.set()
-    for future in queue:
+    for future in accepted:
         future.result(SOON_S)
     assert [2] not in ran(house.model)
     assert all(6 not in batch for batch in ran(house.model))
