@@ -46,13 +46,14 @@ from app.experiments.retention import Retention
 from app.experiments.shadow import Shadows
 from app.front import Front
 from app.inference import documentation, metrics, rest
-from app.inference.core import Core
-from app.inference.dataplane import DataPlane
+from app.inference.backend import Backend
+from app.inference.core import InferenceCore
 from app.inference.endpoints import Endpoints, Limits
 from app.inference.reconciler import Reconciler
 from app.inference.repository import Repository
-from app.inference.trials import Trials
-from app.inference.variant_cache import Recent
+from app.inference.served_variant import resolve
+from app.inference.variant_cache import VariantCache
+from app.inference.variant_statistics import VariantStatistics
 from app.isolation.engine import IsolatedEngine
 from app.isolation.engine import Limits as RunnerLimits
 from app.queue import Outbox
@@ -105,7 +106,7 @@ def create_app(settings: Settings) -> ASGIApp:
     threads = settings.inference_threads or max(1, usable_cores() // settings.gateway_workers)
     batcher = Batcher(pool, statistics, threads=threads, limits=_batch_limits(settings))
     siblings = Siblings(settings.siblings_folder, lambda: of_this_process(statistics, pool).to_json())
-    dataplane = DataPlane(database, batcher, partial(gathered, statistics, pool, siblings))
+    variant_statistics = VariantStatistics(database, partial(gathered, statistics, pool, siblings))
     reconciler = Reconciler(
         database, pool, statistics, [name.strip() for name in settings.pinned.split(",") if name.strip()]
     )
@@ -113,23 +114,29 @@ def create_app(settings: Settings) -> ASGIApp:
     draining = Draining(settings.drain_seconds)
     keyring = Keyring(database, audit_days=settings.audit_days)
     gate = Gate(keyring, database, Exposure.of(settings), open_metrics=settings.open_metrics)
-    recent = Recent(dataplane.resolve, database)
+    variant_cache = VariantCache(partial(resolve, database), database)
     recorder = Recorder(database)
     shadows = Shadows(pool, recorder)
     overseer = Overseer(database)
     retention = Retention(database, outcome_hours=settings.outcome_hours, outcome_days=settings.outcome_days)
-    core = Core(
-        dataplane=dataplane,
-        recent=recent,
-        trials=Trials(recorder, shadows),
+    core = InferenceCore(
+        variant_cache,
+        batcher,
+        recorder,
+        shadows,
+        threads=threads,
+        on_response=tracing.answered if tracing is not None else None,
+    )
+    backend = Backend(
+        core=core,
+        variants=variant_cache,
+        statistics=variant_statistics,
         repository=Repository(database, pool),
         database=database,
         draining=draining,
         control=ThreadPoolExecutor(_CONTROL_THREADS, "octet-control", lower_priority),
         server_name=settings.server_name,
         log_level=settings.log_level,
-        threads=threads,
-        on_answer=tracing.answered if tracing is not None else None,
         gate=gate,
     )
 
@@ -145,12 +152,13 @@ def create_app(settings: Settings) -> ASGIApp:
         pool.tidy()
         await siblings.start()
         outbox.start()
+        variant_cache.start()
         reconciler.start()
         recorder.start()
         shadows.start()
         overseer.start()
         retention.start()
-        async with _grpc(settings, core):
+        async with _grpc(settings, backend):
             draining.watch()
             yield
         retention.stop()
@@ -158,8 +166,9 @@ def create_app(settings: Settings) -> ASGIApp:
         shadows.stop()
         recorder.stop()
         reconciler.stop()
+        variant_cache.stop()
         await siblings.stop()
-        core.control.shutdown(wait=False, cancel_futures=True)
+        backend.control.shutdown(wait=False, cancel_futures=True)
         batcher.close()
         pool.close()
         for engine in isolated.values():
@@ -179,13 +188,13 @@ def create_app(settings: Settings) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
     )
-    counted = dataplane.everything_counted
+    counted = variant_statistics.all
     told = metrics.registry(counted, alone=settings.siblings_folder is None)
     app.state.services = Services(settings, database, blobs, pool, outbox, counted, told, render_report, keyring)
     app.state.traffic = Traffic()
     app.add_middleware(uploads.BodyLimit, max_bytes=settings.max_upload_bytes)
     problems.install(app)
-    inference = Endpoints(core, Limits(settings.max_inference_bytes, settings.inference_body_seconds))
+    inference = Endpoints(backend, Limits(settings.max_inference_bytes, settings.inference_body_seconds))
     _mount(app, inference)
     front: ASGIApp = Front(
         app, inference.infer, problems.answer_to, draining, gate=gate, log_requests=settings.log_requests
@@ -220,7 +229,7 @@ def _with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
     )
 
 
-def _grpc(settings: Settings, core: Core) -> AbstractAsyncContextManager[None]:
+def _grpc(settings: Settings, backend: Backend) -> AbstractAsyncContextManager[None]:
     """The port for gRPC, while the context lasts; without one, nothing of gRPC is imported."""
     if not settings.grpc_port:
         return nullcontext()
@@ -228,12 +237,12 @@ def _grpc(settings: Settings, core: Core) -> AbstractAsyncContextManager[None]:
     from app.inference.grpc.service import Service
 
     return listening(
-        Service(core),
+        Service(backend),
         host=settings.host,
         port=settings.grpc_port,
         max_bytes=settings.max_inference_bytes,
         shares_port=settings.gateway_workers > 1,
-        over=core.draining.over,
+        over=backend.draining.over,
     )
 
 

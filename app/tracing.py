@@ -14,7 +14,7 @@ from app.errors import Unavailable
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
-    from app.inference.dataplane import InferenceResponse
+    from app.inference.response import InferenceResponse
 
 # Asked every few seconds by whoever watches the service.
 _UNTRACED = "/v2/health/.*,/metrics"
@@ -51,9 +51,9 @@ class Tracing:
         if timing is None:
             return
         names: dict[str, str | int] = {
-            "octet.model": response.served.model,
-            "octet.variant": response.served.label,
-            "octet.version": response.served.version,
+            "octet.model": response.variant.model,
+            "octet.variant": response.variant.label,
+            "octet.version": response.variant.version,
             "octet.batch_rows": timing.batch_rows,
         }
         end_ns = time.time_ns()

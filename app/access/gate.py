@@ -45,24 +45,28 @@ class Gate:
         self._exposure = exposure
         self._open_metrics = open_metrics
 
-    async def admit(
-        self, method: str, path: str, headers: Headers, inferred: Mapping[str, str] | None = None
-    ) -> Admission:
-        """Who asks. `inferred`: the model, where it is known already that the request is for inference.
+    async def admit_inference(self, headers: Mapping[bytes, bytes], model: str) -> Caller:
+        """Who asks for an inference of `model`, which every scope may.
 
-        Raises `Unauthenticated`, `Forbidden` and its kin, `TooMuch` and its kin, `LengthRequired`.
+        Raises `Unauthenticated`, `Forbidden` and its kin, `RateExceeded`.
         """
         shown = _Shown(headers)
         if not self._keyring.configured:
+            self._check_is_ours("POST", shown)
+            return LOCAL
+        known = self._known(shown) or await self._known_now(shown)
+        self._check_from("POST", shown)
+        if known.caller.models is not None:
+            known.caller.check_may_use(model.partition("@")[0])
+        _check_rate(known)
+        return known.caller
+
+    async def admit(self, method: str, path: str, headers: Headers) -> Admission:
+        """Who asks. Raises `Unauthenticated`, `Forbidden` and its kin, `TooMuch` and its kin, `LengthRequired`."""
+        shown = _Shown(dict(headers))
+        if not self._keyring.configured:
             self._check_is_ours(method, shown)
             return _LOCAL
-        if inferred is not None:
-            # Which every scope may.
-            known = self._known(shown) or await self._known_now(shown)
-            self._check_from(method, shown)
-            _check_models(known.caller, inferred)
-            _check_rate(known)
-            return Admission(known.caller)
         need = needs.need_of(method, path)
         if self._is_open(need) if need is not None else needs.is_open_path(path):
             # Signing in over another origin would be a trick, too.
@@ -85,9 +89,11 @@ class Gate:
         if scope is needs.OPEN:
             return ANYONE
         shown = _Shown(
-            (header, value if isinstance(value, bytes) else value.encode())
-            for header in (b"x-api-key", b"authorization")
-            if (value := metadata.get(header.decode())) is not None
+            {
+                header: value if isinstance(value, bytes) else value.encode()
+                for header in (b"x-api-key", b"authorization")
+                if (value := metadata.get(header.decode())) is not None
+            }
         )
         known = self._known(shown) or await self._known_now(shown)
         if not known.caller.scope.covers(scope):
@@ -208,8 +214,8 @@ class _Shown:
 
     __slots__ = ("_headers", "key")
 
-    def __init__(self, headers: Headers) -> None:
-        self._headers = dict(headers)
+    def __init__(self, headers: Mapping[bytes, bytes]) -> None:
+        self._headers = headers
         own = self._headers.get(b"x-api-key")
         self.key = own.decode("latin-1").strip() if own is not None else self._bearer()
 

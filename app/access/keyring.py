@@ -49,6 +49,8 @@ class Keyring:
         self._clock = clock
         self._known: dict[str, Known] = {}
         self._state: tuple[int, int] | None = None
+        # The registry's at the last look: while it stays the same, so do the keys.
+        self._marker: str | None = None
         self._looked_at = -_LOOKS_APART_S
         self._used: dict[str, float] = {}
         self._looking = threading.Lock()
@@ -100,15 +102,19 @@ class Keyring:
         """Ask the registry which keys there are; blocks."""
         with self._looking:
             self._looked_at = time.monotonic()
+            marker = self._database.change_marker()
+            if marker is not None and marker == self._marker:
+                return
             with self._database.reading() as session:
                 state = keys.state_of_all(session)
                 if state == self._state:
+                    self._marker = marker
                     return
                 listed = keys.listed(session)
             # In this order: as soon as a key is demanded, it is known.
             self._known = {key.id: self._as_known(key) for key in listed}
             self.configured = bool(listed)
-            self._state = state
+            self._state, self._marker = state, marker
 
     def _as_known(self, key: ApiKey) -> Known:
         former = self._known.get(key.id)

@@ -5,7 +5,8 @@ from typing import Any
 
 from app import __version__
 from app.engines import TensorSpec
-from app.inference.dataplane import Counted, Served
+from app.inference.served_variant import ServedVariant
+from app.inference.variant_statistics import VariantCounts
 from app.serving.statistics import Compute, Total
 
 #: What is offered in full. Models keep no state, so `sequence` is not among them, nor is shared memory.
@@ -25,47 +26,47 @@ def server(name: str) -> dict[str, Any]:
     return {"name": name, "version": __version__, "extensions": list(EXTENSIONS)}
 
 
-def metadata(served: Served) -> dict[str, Any]:
+def metadata(variant: ServedVariant) -> dict[str, Any]:
     return {
-        "name": served.model,
-        "versions": [str(version) for version in served.versions],
-        "platform": _platform(served),
-        "inputs": [spec.as_json() for spec in served.inputs],
-        "outputs": [spec.as_json() for spec in served.outputs],
+        "name": variant.model,
+        "versions": [str(version) for version in variant.versions],
+        "platform": _platform(variant),
+        "inputs": [spec.as_json() for spec in variant.inputs],
+        "outputs": [spec.as_json() for spec in variant.outputs],
     }
 
 
-def _platform(served: Served) -> str:
+def _platform(variant: ServedVariant) -> str:
     """Triton names a platform after the engine and the format of the model."""
-    return f"{served.artifact.engine}_onnx"
+    return f"{variant.artifact.engine}_onnx"
 
 
-def config(served: Served) -> dict[str, Any]:
+def config(variant: ServedVariant) -> dict[str, Any]:
     """`max_batch_size` is 0, whether or not the server batches: the shapes hold every axis, the batch's too.
 
     Any other number would say that they do not, and perf_analyzer drops the first axis of the metadata then.
     """
-    batching: dict[str, Any] = {"dynamic_batching": {}} if served.batchable else {}
+    batching: dict[str, Any] = {"dynamic_batching": {}} if variant.batchable else {}
     return {
-        "name": served.model,
-        "platform": _platform(served),
-        "backend": served.artifact.engine,
-        "version_policy": {"specific": {"versions": [served.version]}},
+        "name": variant.model,
+        "platform": _platform(variant),
+        "backend": variant.artifact.engine,
+        "version_policy": {"specific": {"versions": [variant.version]}},
         "max_batch_size": 0,
-        "input": [_config_tensor(spec) for spec in served.inputs],
-        "output": [_config_tensor(spec) for spec in served.outputs],
+        "input": [_config_tensor(spec) for spec in variant.inputs],
+        "output": [_config_tensor(spec) for spec in variant.outputs],
         "model_transaction_policy": {"decoupled": False},
         "response_cache": {"enable": False},
         **batching,
     }
 
 
-def statistics(counted: Counted) -> dict[str, Any]:
+def statistics(counts: VariantCounts) -> dict[str, Any]:
     """One entry of `model_stats`."""
-    tally, loaded_bytes = counted.tally, counted.loaded_bytes
+    tally, loaded_bytes = counts.tally, counts.loaded_bytes
     return {
-        "name": counted.model,
-        "version": str(counted.version),
+        "name": counts.model,
+        "version": str(counts.version),
         "last_inference": tally.last_inference_ms,
         "inference_count": tally.rows,
         "execution_count": tally.executions,

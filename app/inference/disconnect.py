@@ -1,40 +1,42 @@
 """Clients that leave before their answer: what they asked for is not computed."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from starlette.requests import Request
+from starlette.types import Receive
 
 T = TypeVar("T")
 
-# Most answers are there sooner, and are spared a second task.
+# Most answers are there sooner, and are spared a task that watches.
 _UNWATCHED_S = 0.02
 
 
-async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
-    """What `work` returns or raises; None, with `work` cancelled, once the client has closed its connection.
+async def unless_disconnected(receive: Receive, answer: "asyncio.Future[T]") -> T | None:
+    """What `answer` comes to; None, with `answer` cancelled, once the client has closed its connection.
 
-    The request's body must have been read.
+    The request's body must have been read. Raises what `answer` raises. Cancelled, it cancels `answer`.
     """
-    task = asyncio.create_task(work)
+    watch: asyncio.Task[None] | None = None
+    has_left = False
+
+    async def cancel_when_left() -> None:
+        nonlocal has_left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        has_left = answer.cancel()
+
+    def start() -> None:
+        nonlocal watch
+        watch = asyncio.create_task(cancel_when_left())
+
+    timer = asyncio.get_running_loop().call_later(_UNWATCHED_S, start)
     try:
-        await asyncio.wait([task], timeout=_UNWATCHED_S)
-        if not task.done():
-            await _until_done_or_gone(task, request)
-        return task.result() if task.done() else None
+        return await answer
+    except asyncio.CancelledError:
+        if has_left:
+            return None
+        raise
     finally:
-        task.cancel()
-
-
-async def _until_done_or_gone(task: "asyncio.Task[T]", request: Request) -> None:
-    leaving = asyncio.create_task(_left(request))
-    try:
-        await asyncio.wait([task, leaving], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        timer.cancel()
+        if watch is not None:
+            watch.cancel()

@@ -1,34 +1,42 @@
 """What each route of the REST face does; `rest` says where they are."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive
 
+from app.caller import CALLER, Caller
+from app.engines import TensorSpec
 from app.errors import Unsupported
 from app.inference import body, compression, descriptions, fixed_settings, messages
-from app.inference.core import Core
-from app.inference.dataplane import Asked, InferenceRequest, InferenceResponse, Served, check_loaded
+from app.inference.backend import Backend
 from app.inference.disconnect import unless_disconnected
 from app.inference.json_text import json_object
 from app.inference.parameters import check_loaded_as_is, checked_parameters, flag
+from app.inference.request import InferenceRequest
+from app.inference.response import InferenceResponse, server_timing
 from app.inference.responses import JsonResponse, PiecesResponse
-from app.inference.timing import server_timing
+from app.inference.served_variant import ServedVariant, resolve
 from app.logs import REQUEST_ID
+from app.serving.batch_queue import Answer
 
 _HEADER_LENGTH = b"inference-header-content-length"
+_CONTENT_ENCODING = b"content-encoding"
+_ACCEPT_ENCODING = b"accept-encoding"
+_VARIANT = b"x-model-variant"
 
 #: Bodies of everything but inference.
 _SMALL_BYTES = 65_536
 #: Up to this size, making an answer takes less time than having a thread do it.
-_RENDERED_AT_ONCE_BYTES = 16_384
+_RENDERED_QUICKLY_BYTES = 16_384
 #: What nginx logs where a client left before its answer; nobody reads it.
 _CLIENT_CLOSED_REQUEST = 499
 
@@ -44,21 +52,19 @@ class Limits:
 
 
 class Endpoints:
-    """The endpoints. Work that blocks runs in threads, inference in at most `core.threads` at once."""
+    """The endpoints. Work that blocks runs in threads."""
 
-    def __init__(self, core: Core, limits: Limits) -> None:
-        self._dataplane = core.dataplane
-        self._recent = core.recent
-        self._trials = core.trials
-        self._repository = core.repository
-        self._database = core.database
-        self._draining = core.draining
-        self._on_answer = core.on_answer
-        self._name = core.server_name
-        self._logging = fixed_settings.logging_settings(core.log_level)
+    def __init__(self, backend: Backend, limits: Limits) -> None:
+        self._core = backend.core
+        self._variants = backend.variants
+        self._variant_statistics = backend.statistics
+        self._repository = backend.repository
+        self._database = backend.database
+        self._draining = backend.draining
+        self._name = backend.server_name
+        self._logging = fixed_settings.logging_settings(backend.log_level)
         self._limits = limits
-        self._inference = CapacityLimiter(core.threads)
-        self._control = core.control
+        self._control = backend.control
 
     # The server
 
@@ -72,7 +78,7 @@ class Endpoints:
         if self._draining.active:
             return JsonResponse({"error": "the server is stopping"}, 503)
         # Where others cannot answer either, taking this one out of service helps nobody.
-        if await to_thread.run_sync(self._database.reachable) or self._recent.knows_any:
+        if await to_thread.run_sync(self._database.reachable) or self._variants.has_any:
             return Response()
         return JsonResponse({"error": "the registry does not answer"}, 503)
 
@@ -83,7 +89,7 @@ class Endpoints:
         return await self._fixed(request, fixed_settings.TRACE)
 
     async def model_trace_settings(self, request: Request) -> Response:
-        await to_thread.run_sync(self._dataplane.resolve, *_named(request))
+        await self._resolved(request)
         return await self._fixed(request, fixed_settings.TRACE)
 
     async def shared_memory(self, _: Request) -> Response:
@@ -92,14 +98,17 @@ class Endpoints:
     # Models
 
     async def model_metadata(self, request: Request) -> Response:
-        return JsonResponse(descriptions.metadata(await to_thread.run_sync(self._dataplane.resolve, *_named(request))))
+        return JsonResponse(descriptions.metadata(await self._resolved(request)))
 
     async def model_ready(self, request: Request) -> Response:
-        check_loaded(await to_thread.run_sync(self._dataplane.resolve, *_named(request)))
+        (await self._resolved(request)).check_loaded()
         return Response()
 
     async def model_config(self, request: Request) -> Response:
-        return JsonResponse(descriptions.config(await to_thread.run_sync(self._dataplane.resolve, *_named(request))))
+        return JsonResponse(descriptions.config(await self._resolved(request)))
+
+    async def _resolved(self, request: Request) -> ServedVariant:
+        return await to_thread.run_sync(resolve, self._database, *_named(request))
 
     async def model_statistics(self, request: Request) -> Response:
         return await self._statistics(*_named(request))
@@ -108,7 +117,7 @@ class Endpoints:
         return await self._statistics()
 
     async def _statistics(self, name: str | None = None, version: str | None = None) -> Response:
-        counted = await to_thread.run_sync(self._dataplane.statistics, name, version)
+        counted = await to_thread.run_sync(self._variant_statistics.of, name, version)
         return JsonResponse({"model_stats": [descriptions.statistics(each) for each in counted]})
 
     # The repository
@@ -134,45 +143,45 @@ class Endpoints:
 
     # Inference
 
-    async def infer(self, request: Request) -> Response:
-        headers = Headers(request)
-        try:
-            encoding = compression.checked_encoding(headers.get(b"content-encoding"))
-        except Unsupported as error:
-            # Of an error with a cause, the cause alone would be answered, without this header.
-            raise HTTPException(501, error.detail, {"Accept-Encoding": ", ".join(compression.ENCODINGS)}) from None
-        content = await body.received(request, max_bytes=self._limits.max_bytes, seconds=self._limits.body_seconds)
-        length = headers.get(_HEADER_LENGTH)
-        known = self._recent.remembered(*_named(request))
-        if known is not None and encoding is None and messages.parses_at_once(content, length, known.inputs):
-            served, parsed = known, messages.parse(content, length, known.inputs)
-        else:
-            parse = partial(self._parsed, request, content, encoding, length)
-            served, parsed = await to_thread.run_sync(parse, limiter=self._inference)
-        run = partial(self._run, request)
-        response = await self._trials.answer(served, parsed, headers.get, REQUEST_ID.get(), run)
+    async def infer_route(self, request: Request) -> Response:
+        """As the framework calls it; the front calls `infer` itself."""
+        scope = request.scope
+        model, version = _named(request)
+        return await self.infer(model, version, dict(scope["headers"]), request.receive, CALLER.get(), REQUEST_ID.get())
+
+    async def infer(
+        self,
+        model: str,
+        version: str | None,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        caller: Caller,
+        request_id: str,
+    ) -> Response:
+        """The response to an inference request, whose body comes from `receive`."""
+        encoding = None
+        if _CONTENT_ENCODING in headers:
+            try:
+                encoding = compression.checked_encoding(headers[_CONTENT_ENCODING].decode("latin-1"))
+            except Unsupported as error:
+                # Of an error with a cause, the cause alone would be answered, without this header.
+                raise HTTPException(501, error.detail, {"Accept-Encoding": ", ".join(compression.ENCODINGS)}) from None
+        limits = self._limits
+        content = await body.received(headers, receive, max_bytes=limits.max_bytes, seconds=limits.body_seconds)
+        request = HttpRequest(model, version, headers, receive, request_id, content, encoding, limits.max_bytes)
+        response = await self._core.answer(request, caller)
         if response is None:
             return Response(status_code=_CLIENT_CLOSED_REQUEST)
-        if self._on_answer is not None:
-            self._on_answer(response)
-        wished = compression.accepted(headers.get(b"accept-encoding"))
-        if _is_rendered_at_once(response, wished):
+        accepted = request.header(_ACCEPT_ENCODING)
+        wished = None if accepted is None else compression.accepted(accepted)
+        if _is_rendered_quickly(response, wished):
             return rendered(response, wished)
-        return await to_thread.run_sync(rendered, response, wished, limiter=self._inference)
-
-    async def _run(self, request: Request, asked: Asked) -> InferenceResponse | None:
-        return self._dataplane.infer_at_once(asked) or await unless_disconnected(request, self._dataplane.infer(asked))
-
-    def _parsed(
-        self, request: Request, content: memoryview, encoding: str | None, length: str | None
-    ) -> tuple[Served, InferenceRequest]:
-        served = self._recent.resolve(*_named(request))
-        if encoding is not None:
-            content = compression.decompressed(content, encoding, self._limits.max_bytes)
-        return served, messages.parse(content, length, served.inputs)
+        return await to_thread.run_sync(rendered, response, wished, limiter=self._core.limiter)
 
     async def _optional_object(self, request: Request) -> dict[str, Any]:
-        raw = await body.received(request, max_bytes=_SMALL_BYTES, seconds=self._limits.body_seconds)
+        raw = await body.received(
+            dict(request.scope["headers"]), request.receive, max_bytes=_SMALL_BYTES, seconds=self._limits.body_seconds
+        )
         return json_object(raw) if bytes(raw).strip() else {}
 
     async def _controlled(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -186,27 +195,70 @@ class Endpoints:
         return JsonResponse(settings)
 
 
-class Headers:
-    """A request's headers, found by their lower-case names in one look each."""
+class HttpRequest:
+    """An inference request as HTTP brings it. `content`: its whole body, in `encoding`; unpacked, `max_bytes` at most.
 
-    def __init__(self, request: Request) -> None:
-        self._headers = dict(request.scope["headers"])
+    Of several headers of one name, the last counts.
+    """
 
-    def get(self, name: bytes) -> str | None:
+    __slots__ = ("_content", "_encoding", "_headers", "_max_bytes", "_receive", "model", "request_id", "version")
+
+    def __init__(
+        self,
+        model: str,
+        version: str | None,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        request_id: str,
+        content: bytes,
+        encoding: str | None,
+        max_bytes: int,
+    ) -> None:
+        self.model = model
+        self.version = version
+        self.request_id = request_id
+        self._headers = headers
+        self._receive = receive
+        self._content = content
+        self._encoding = encoding
+        self._max_bytes = max_bytes
+
+    def header(self, name: bytes) -> str | None:
+        """The header of that lower-case name."""
         value = self._headers.get(name)
         return None if value is None else value.decode("latin-1")
 
+    def parses_quickly(self, inputs: Sequence[TensorSpec]) -> bool:
+        """Whether `parse` takes less time than handing it to a thread."""
+        return self._encoding is None and messages.parses_quickly(
+            len(self._content), self.header(_HEADER_LENGTH), inputs
+        )
 
-def _is_rendered_at_once(response: InferenceResponse, encoding: str | None) -> bool:
-    """Whether making the answer takes less time than having a thread do it: binary tensors leave as they lie."""
-    made = (output for output in response.outputs if encoding or not output.binary or output.datatype == "BYTES")
-    return sum(output.array.nbytes for output in made) <= _RENDERED_AT_ONCE_BYTES
+    def parse(self, inputs: Sequence[TensorSpec]) -> InferenceRequest:
+        """The request to a variant of these inputs. Raises `Invalid` or `TooLarge`."""
+        content: bytes | memoryview = self._content
+        if self._encoding is not None:
+            content = compression.decompressed(memoryview(content), self._encoding, self._max_bytes)
+        return messages.parse(content, self.header(_HEADER_LENGTH), inputs)
+
+    async def wait_for(self, answer: "asyncio.Future[Answer]") -> Answer | None:
+        """The answer; None once the client has closed its connection."""
+        return await unless_disconnected(self._receive, answer)
 
 
-def rendered(response: InferenceResponse, encoding: str | None) -> Response:
-    """The answer as it is, or in the `encoding` that the client wishes where that makes less of it."""
+def _is_rendered_quickly(response: InferenceResponse, encoding: str | None) -> bool:
+    """Whether rendering takes less time than having a thread do it: binary tensors leave as they lie."""
+    size = 0
+    for output in response.outputs:
+        if encoding or not output.binary or output.datatype == "BYTES":
+            size += output.array.nbytes
+    return size <= _RENDERED_QUICKLY_BYTES
+
+
+def rendered(response: InferenceResponse, encoding: str | None) -> PiecesResponse:
+    """The response as it is, or in the `encoding` that the client wishes where that makes less of it."""
     pieces, json_length = messages.render(response)
-    headers = [(b"x-model-variant", response.served.label.encode())]
+    headers = [(_VARIANT, response.variant.label.encode())]
     if json_length is None:
         headers.append((b"content-type", b"application/json"))
     else:

@@ -5,7 +5,7 @@ from app.registry import Session, models, variants
 from app.registry.tables import Model, Variant
 
 
-def reference_in(name: str, version: str | None) -> tuple[str, str | None]:
+def parse_reference(name: str, version: str | None) -> tuple[str, str | None]:
     """The model's name, and what says which variant of it; None where nothing does. Raises `Invalid` for both ways."""
     model_name, at, label = name.partition("@")
     if at and version is not None:
@@ -13,21 +13,21 @@ def reference_in(name: str, version: str | None) -> tuple[str, str | None]:
     return model_name, label if at else version
 
 
-def one_meant(session: Session, name: str, version: str | None = None) -> tuple[Model, Variant]:
-    """The model, and the variant that is named, or its default where none is. Raises as `meant`."""
-    model_name, reference = reference_in(name, version)
+def find_variant(session: Session, name: str, version: str | None = None) -> tuple[Model, Variant]:
+    """The model, and the variant that is named, or its default where none is. Raises as `find_variants`."""
+    model_name, reference = parse_reference(name, version)
     model = models.find(session, model_name)
     if reference is None:
         return model, variants.default_of(session, model)
     return model, variants.find(session, model, reference)
 
 
-def meant(session: Session, name: str, version: str | None = None) -> tuple[Model, list[Variant]]:
+def find_variants(session: Session, name: str, version: str | None = None) -> tuple[Model, list[Variant]]:
     """The model, and the one variant that is named, or all of its variants where none is.
 
     Raises `UnknownModel`, `UnknownVariant` or `Invalid`. Rejected variants are among them.
     """
-    model_name, reference = reference_in(name, version)
+    model_name, reference = parse_reference(name, version)
     model = models.find(session, model_name)
     if reference is None:
         return model, variants.listed(session, model)

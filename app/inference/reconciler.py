@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from app.errors import OctetError
-from app.inference.naming import one_meant
+from app.inference.naming import find_variant
 from app.periodic import Periodic
 from app.registry import Database, Session, experiments, variants
 from app.serving.pool import Artifact, Pool
@@ -20,7 +20,7 @@ _FORGET_EVERY_S = 10.0
 
 
 class Reconciler:
-    """A thread that looks twice a second. `pinned`: names of models, whose defaults are meant, or `model@variant`."""
+    """A thread that looks twice a second. `pinned`: names of models, for their defaults, or `model@variant`."""
 
     def __init__(self, database: Database, pool: Pool, statistics: Statistics, pinned: Sequence[str] = ()) -> None:
         self._database = database
@@ -29,6 +29,8 @@ class Reconciler:
         self._pinned = pinned
         # Asked for once each: what cannot be loaded would else be tried for ever.
         self._asked: set[Artifact] = set()
+        # The registry and what was loaded, at the last look: while both stay as they are, there is nothing to do.
+        self._state: tuple[str | None, set[str]] | None = None
         self._periodic = Periodic("reconciler", _EVERY_S, self.look)
         self._forgetting = Periodic("forgetting", _FORGET_EVERY_S, self.forget_counts)
 
@@ -46,6 +48,9 @@ class Reconciler:
         While the registry does not answer, this raises, and what is loaded stays loaded, and serves.
         """
         loaded = {artifact.digest for artifact in self._pool.loaded_bytes()}
+        state = (self._database.change_marker(), loaded)
+        if state[0] is not None and state == self._state:
+            return
         with self._database.reading() as session:
             wanted = variants.wanted_digests(session, loaded)
             pinned = {artifact for name in self._pinned if (artifact := _artifact(session, name)) is not None}
@@ -55,6 +60,7 @@ class Reconciler:
         for artifact in pinned - self._asked:
             self._pool.preload(artifact)
         self._asked = pinned
+        self._state = state
 
     def forget_counts(self) -> None:
         """Count nothing of variants that were deleted, so that others of their names and versions begin at 0."""
@@ -67,7 +73,7 @@ class Reconciler:
 def _artifact(session: Session, name: str) -> Artifact | None:
     """What `name` means now; None where that does not exist yet, or is not to be in memory."""
     with suppress(OctetError):
-        model, variant = one_meant(session, name)
+        model, variant = find_variant(session, name)
         variants.check_serves(model, variant)
         return None if variant.unloaded_at is not None else Artifact.of(variant)
     return None

@@ -6,7 +6,7 @@ kept in the registry. What else is in memory at a time is for the pool of each p
 """
 
 from app.errors import NotFound
-from app.inference.naming import meant, one_meant
+from app.inference.naming import find_variant, find_variants
 from app.registry import Database, models, variants
 from app.registry.tables import Variant
 from app.serving.pool import Artifact, Pool
@@ -46,9 +46,9 @@ class Repository:
         """
         try:
             with self._database.writing(changes=name.partition("@")[0]) as session:
-                model, variant = one_meant(session, name)
+                model, variant = find_variant(session, name)
                 variants.check_serves(model, variant)
-                for each in meant(session, name)[1]:
+                for each in find_variants(session, name)[1]:
                     variants.load(each)
                 artifact = Artifact.of(variant)
         except NotFound as error:
@@ -63,7 +63,7 @@ class Repository:
         """
         try:
             with self._database.writing(changes=name.partition("@")[0]) as session:
-                named = meant(session, name)[1]
+                named = find_variants(session, name)[1]
                 for each in named:
                     variants.unload(each)
                 artifacts = [Artifact.of(variant) for variant in named]

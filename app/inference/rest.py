@@ -50,8 +50,8 @@ def _add_model_routes(routes: APIRouter, server: Endpoints) -> None:
     """Each route twice: for a model's default, or `model@variant`, and for a version: an integer or a label."""
     default, version = "/models/{model}", "/models/{model}/versions/{version}"
     # Inference first: routes are tried in order. `stats` before the models, of which none may be called that.
-    _add(routes, default + "/infer", "POST", server.infer, "infer", documentation.INFER)
-    _add(routes, version + "/infer", "POST", server.infer, "infer_version", documentation.INFER)
+    _add(routes, default + "/infer", "POST", server.infer_route, "infer", documentation.INFER)
+    _add(routes, version + "/infer", "POST", server.infer_route, "infer_version", documentation.INFER)
     _add(routes, "/models/stats", "GET", server.statistics, "statistics", documentation.STATISTICS)
     for prefix, ending in ((default, ""), (version, "_version")):
         for part, endpoint, name, operation in (

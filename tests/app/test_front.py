@@ -1,6 +1,7 @@
 """Which requests take the short way, and that they get what the long one would give."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from app.front import Front, inferred
+from app.caller import Caller
+from app.front import Front, InferencePath, inference_path
 from app.serving.draining import Draining
 
 
@@ -17,8 +19,8 @@ def scope(path: str, method: str = "POST", **more: Any) -> Scope:
 
 
 def test_inference_names_a_model_and_perhaps_a_version() -> None:
-    assert inferred(scope("/v2/models/m@int8/infer")) == {"model": "m@int8"}
-    assert inferred(scope("/v2/models/m/versions/3/infer")) == {"model": "m", "version": "3"}
+    assert inference_path(scope("/v2/models/m@int8/infer")) == InferencePath("m@int8")
+    assert inference_path(scope("/v2/models/m/versions/3/infer")) == InferencePath("m", "3")
 
 
 @pytest.mark.parametrize(
@@ -36,18 +38,20 @@ def test_inference_names_a_model_and_perhaps_a_version() -> None:
     ],
 )
 def test_all_else_is_passed_on(other: Scope) -> None:
-    assert inferred(other) is None
+    assert inference_path(other) is None
 
 
 async def passed_on(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("passed on")(scope, receive, send)
 
 
-async def named(request: Request) -> Response:
-    return PlainTextResponse(request.path_params["model"], headers={"X-Model-Variant": "int8"})
+async def named(
+    model: str, version: str | None, headers: Mapping[bytes, bytes], receive: Receive, caller: Caller, request_id: str
+) -> Response:
+    return PlainTextResponse(model, headers={"X-Model-Variant": "int8"})
 
 
-async def fails(_: Request) -> Response:
+async def fails(*_: object) -> Response:
     raise ValueError("broken")
 
 

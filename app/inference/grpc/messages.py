@@ -5,10 +5,10 @@ from typing import Any
 
 from app.engines.engine import Array
 from app.errors import Invalid
-from app.inference.dataplane import InferenceRequest, InferenceResponse, InputTensor, RequestedOutput
 from app.inference.grpc.schema import METHODS
 from app.inference.parameters import check_not_shared, checked_parameters, whole_number
-from app.inference.requests import assembled
+from app.inference.request import InferenceRequest, RequestedOutput, RequestHeader, TensorHeader
+from app.inference.response import InferenceResponse
 from app.inference.tensors import checked_datatype, checked_shape, from_bytes, from_values, to_bytes
 
 #: A `ModelInferRequest`, or a `ModelInferResponse`.
@@ -21,7 +21,7 @@ _QUICK_BYTES = 16_384
 #: Each element of these becomes a Python object.
 _SLOW = {"BYTES", "BOOL"}
 
-#: Clients of streams ask by it to be told when a request has its last answer. Here the first is the last.
+#: Clients of streams ask by it to be told which response to a request is the last. Each request here gets exactly one.
 _ASKS_FOR_END = "triton_enable_empty_final_response"
 _IS_END = "triton_final_response"
 
@@ -52,16 +52,17 @@ def parse(message: Message) -> InferenceRequest:
     inputs = [_input(tensor, blob) for tensor, blob in zip(message.inputs, contents, strict=True)]
     parameters = plain(message.parameters)
     parameters.pop(_ASKS_FOR_END, None)
-    return assembled(
-        inputs,
+    header = RequestHeader.of(
+        [tensor for tensor, _ in inputs],
         [_output(output) for output in message.outputs],
         checked_parameters("the request", {"parameters": parameters}),
         id=message.id or None,
         binary_by_default=True,
     )
+    return InferenceRequest(header, [array for _, array in inputs])
 
 
-def parses_at_once(message: Message, size: int) -> bool:
+def parses_quickly(message: Message, size: int) -> bool:
     """Whether `parse` of a message of so many bytes takes less time than handing it to a thread."""
     if size <= _QUICK_BYTES:
         return True
@@ -80,7 +81,7 @@ def _value(name: str, parameter: Any) -> Any:
     return getattr(parameter, choice)
 
 
-def _input(tensor: Any, blob: bytes | None) -> InputTensor:
+def _input(tensor: Any, blob: bytes | None) -> tuple[TensorHeader, Array]:
     name = tensor.name[:200]
     shape = checked_shape(name, list(tensor.shape))
     datatype = checked_datatype(name, tensor.datatype)
@@ -89,10 +90,10 @@ def _input(tensor: Any, blob: bytes | None) -> InputTensor:
     if blob is None:
         if not tensor.HasField("contents"):
             raise Invalid(f"{owner} has neither 'contents' nor a place in 'raw_input_contents'")
-        return InputTensor(name, datatype, _typed(name, datatype, shape, tensor.contents))
+        return TensorHeader(name, datatype, shape), _typed(name, datatype, shape, tensor.contents)
     if tensor.HasField("contents"):
         raise Invalid(f"{owner} has 'contents' while 'raw_input_contents' is used; send one or the other")
-    return InputTensor(name, datatype, from_bytes(name, datatype, shape, memoryview(blob)))
+    return TensorHeader(name, datatype, shape), from_bytes(name, datatype, shape, memoryview(blob))
 
 
 def _typed(name: str, datatype: str, shape: tuple[int, ...], contents: Any) -> Array:
@@ -114,8 +115,8 @@ def _output(output: Any) -> RequestedOutput:
 
 def render(response: InferenceResponse, *, is_end: bool = False) -> Message:
     """The `ModelInferResponse`, its tensors raw. `is_end`: say that the request gets no other."""
-    served = response.served
-    message = _Response(model_name=served.model, model_version=str(served.version), id=response.id or "")
+    variant = response.variant
+    message = _Response(model_name=variant.model, model_version=str(variant.version), id=response.id or "")
     for name, value in response.parameters.items():
         message.parameters[name].string_param = str(value)
     if is_end:

@@ -1,30 +1,32 @@
 """What each call of the gRPC face does; `server` says how they are reached."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import copy_context
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from grpc.aio import ServicerContext
 
 from app.caller import CALLER
-from app.errors import CallTooShort, Conflict, DeadlineUnmet, NotFound, Unavailable
-from app.experiments.live import Header
+from app.engines import TensorSpec
+from app.errors import Conflict, NotFound, Unavailable
 from app.inference import descriptions, fixed_settings
-from app.inference.core import Core
-from app.inference.dataplane import Asked, InferenceRequest, InferenceResponse, Served, check_loaded
+from app.inference.backend import Backend
 from app.inference.grpc import messages
 from app.inference.grpc.schema import METHODS
 from app.inference.grpc.statuses import status_of
 from app.inference.parameters import check_loaded_as_is, checked_parameters, flag
-from app.inference.timing import server_timing
+from app.inference.request import InferenceRequest
+from app.inference.response import InferenceResponse, server_timing
+from app.inference.served_variant import ServedVariant, resolve
 from app.logs import REQUEST_ID, new_request_id, request_id_in
+from app.serving.batch_queue import Answer
 
 #: Up to this size, making an answer takes less time than having a thread do it.
-_RENDERED_AT_ONCE_BYTES = 16_384
+_RENDERED_QUICKLY_BYTES = 16_384
 #: Requests of one stream that are taken before the first of them is answered.
 _STREAM_AHEAD = 64
 
@@ -40,21 +42,19 @@ T = TypeVar("T")
 
 
 class Service:
-    """A method for each call, named after it. Work that blocks runs in threads, inference in at most `core.threads`."""
+    """A method for each call, named after it. Work that blocks runs in threads."""
 
-    def __init__(self, core: Core) -> None:
-        self._dataplane = core.dataplane
-        self._recent = core.recent
-        self._trials = core.trials
-        self._repository = core.repository
-        self._database = core.database
-        self._draining = core.draining
-        self._on_answer = core.on_answer
-        self._name = core.server_name
-        self._logging = fixed_settings.logging_settings(core.log_level)
-        self._inference = CapacityLimiter(core.threads)
-        self._control = core.control
-        self._gate = core.gate
+    def __init__(self, backend: Backend) -> None:
+        self._core = backend.core
+        self._variants = backend.variants
+        self._variant_statistics = backend.statistics
+        self._repository = backend.repository
+        self._database = backend.database
+        self._draining = backend.draining
+        self._name = backend.server_name
+        self._logging = fixed_settings.logging_settings(backend.log_level)
+        self._control = backend.control
+        self._gate = backend.gate
         self._reading: set[asyncio.Task[None]] = set()
 
     async def admit(self, name: str, context: Context) -> None:
@@ -70,7 +70,7 @@ class Service:
         return {"live": True}
 
     async def server_ready(self, _: Message) -> Fields:
-        able = await to_thread.run_sync(self._database.reachable) or self._recent.knows_any
+        able = await to_thread.run_sync(self._database.reachable) or self._variants.has_any
         return {"ready": able and not self._draining.active}
 
     async def server_metadata(self, _: Message) -> Fields:
@@ -83,7 +83,7 @@ class Service:
 
     async def trace_setting(self, request: Message) -> Fields:
         if request.model_name:
-            await to_thread.run_sync(self._dataplane.resolve, request.model_name)
+            await to_thread.run_sync(resolve, self._database, request.model_name)
         wanted = {name: _trace_value(name, list(value.value)) for name, value in request.settings.items()}
         fixed_settings.check_unchanged(fixed_settings.TRACE, wanted)
         return {
@@ -98,7 +98,7 @@ class Service:
     async def model_ready(self, request: Message) -> Fields:
         """False, and no error, for what does not exist or may not serve."""
         try:
-            check_loaded(await self._named(request))
+            (await self._named(request)).check_loaded()
         except (NotFound, Conflict, Unavailable):
             return {"ready": False}
         return {"ready": True}
@@ -111,11 +111,11 @@ class Service:
 
     async def model_statistics(self, request: Message) -> Fields:
         which = (request.name or None, request.version or None)
-        counted = await to_thread.run_sync(self._dataplane.statistics, *which)
+        counted = await to_thread.run_sync(self._variant_statistics.of, *which)
         return {"model_stats": [descriptions.statistics(each) for each in counted]}
 
-    async def _named(self, request: Message) -> Served:
-        return await to_thread.run_sync(self._dataplane.resolve, request.name, request.version or None)
+    async def _named(self, request: Message) -> ServedVariant:
+        return await to_thread.run_sync(resolve, self._database, request.name, request.version or None)
 
     # The repository
 
@@ -145,7 +145,7 @@ class Service:
         """A `ModelInferResponse`; whose answer it is, and where the time went, is in the trailing metadata."""
         response = await self._answered(_INFER.parsed(raw), len(raw), context)
         timing = (("server-timing", server_timing(response.timing)),) if response.timing is not None else ()
-        context.set_trailing_metadata((("x-model-variant", response.served.label), *timing))
+        context.set_trailing_metadata((("x-model-variant", response.variant.label), *timing))
         serialized: bytes = (await self._rendered(response)).SerializeToString()
         return serialized
 
@@ -194,64 +194,55 @@ class Service:
         return serialized
 
     async def _answered(self, message: Message, size: int, context: Context) -> InferenceResponse:
-        named = (message.model_name, message.model_version or None)
-        CALLER.get().check_may_use(message.model_name.partition("@")[0])
-        served = self._recent.remembered(*named)
-        if served is None:
-            served = await to_thread.run_sync(self._recent.resolve, *named, limiter=self._inference)
-        if messages.parses_at_once(message, size):
-            request = messages.parse(message)
-        else:
-            request = await to_thread.run_sync(messages.parse, message, limiter=self._inference)
-        header = _header_of(context)
+        left_s = context.time_remaining()
+        deadline = None if left_s is None else time.monotonic() + left_s
+        request = GrpcRequest(message, size, context)
         # Of the requests of one stream, each has its own id, and all the same headers.
-        REQUEST_ID.set(message.id or header(b"x-request-id") or new_request_id())
-        return await self._within_call(served, request, header, context.time_remaining())
-
-    async def _within_call(
-        self, served: Served, request: InferenceRequest, header: Header, left_s: float | None
-    ) -> InferenceResponse:
-        """The answer, asked for within the request's own timeout or what is left of the call: the sooner of the two."""
-        if left_s is None:
-            return await self._computed(served, request, header)
-        left_us = max(1, int(left_s * 1e6))
-        if request.timeout_us and request.timeout_us <= left_us:
-            return await self._computed(served, request, header)
-        try:
-            return await self._computed(served, replace(request, timeout_us=left_us), header)
-        except DeadlineUnmet as error:
-            raise CallTooShort(served.model) from error
-
-    async def _computed(self, served: Served, request: InferenceRequest, header: Header) -> InferenceResponse:
-        response = await self._trials.answer(served, request, header, REQUEST_ID.get(), self._run)
+        REQUEST_ID.set(request.request_id)
+        response = await self._core.answer(request, CALLER.get(), deadline)
         assert response is not None  # who gives a call up cancels it
-        if self._on_answer is not None:
-            self._on_answer(response)
         return response
-
-    async def _run(self, asked: Asked) -> InferenceResponse:
-        return self._dataplane.infer_at_once(asked) or await self._dataplane.infer(asked)
 
     async def _rendered(self, response: InferenceResponse, *, is_end: bool = False) -> Message:
         render = partial(messages.render, response, is_end=is_end)
-        if sum(output.array.nbytes for output in response.outputs) <= _RENDERED_AT_ONCE_BYTES:
+        if sum(output.array.nbytes for output in response.outputs) <= _RENDERED_QUICKLY_BYTES:
             return render()
-        return await to_thread.run_sync(render, limiter=self._inference)
+        return await to_thread.run_sync(render, limiter=self._core.limiter)
 
 
 def _bytes(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode()
 
 
-def _header_of(context: Context) -> Header:
-    """What HTTP calls headers."""
-    metadata = {str(name): value for name, value in context.invocation_metadata() or ()}
+class GrpcRequest:
+    """An inference request as gRPC brings it: a `ModelInferRequest` of `size` bytes."""
 
-    def header(name: bytes) -> str | None:
-        value = metadata.get(name.decode())
+    __slots__ = ("_message", "_metadata", "_size", "model", "request_id", "version")
+
+    def __init__(self, message: Message, size: int, context: Context) -> None:
+        self._message = message
+        self._size = size
+        self._metadata = {str(name): value for name, value in context.invocation_metadata() or ()}
+        self.model: str = message.model_name
+        self.version: str | None = message.model_version or None
+        self.request_id: str = message.id or self.header(b"x-request-id") or new_request_id()
+
+    def header(self, name: bytes) -> str | None:
+        """What HTTP calls a header."""
+        value = self._metadata.get(name.decode())
         return value.decode("latin-1") if isinstance(value, bytes) else value
 
-    return header
+    def parses_quickly(self, inputs: Sequence[TensorSpec]) -> bool:
+        """Whether `parse` takes less time than handing it to a thread."""
+        return messages.parses_quickly(self._message, self._size)
+
+    def parse(self, inputs: Sequence[TensorSpec]) -> InferenceRequest:
+        """The request. Raises `Invalid` or `Unsupported`."""
+        return messages.parse(self._message)
+
+    async def wait_for(self, answer: "asyncio.Future[Answer]") -> Answer | None:
+        """The answer. A call that its client gives up is cancelled."""
+        return await answer
 
 
 def _repository_parameters(request: Message) -> dict[str, Any]:

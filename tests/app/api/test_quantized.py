@@ -1,16 +1,14 @@
 """Uploads that another tool has quantized: served and evaluated as they are, and not quantized again."""
 
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.contracts.figures import Figures
 from app.contracts.outcome import Outcome, SequenceAxes
-from app.inference.dataplane import DataPlane
+from app.inference.served_variant import resolve
 from app.registry import Database, jobs
-from app.serving.batcher import Batcher
 from app.serving.padding import Padding
 from app.settings import Settings
 from tests import graphs
@@ -48,14 +46,14 @@ def done(settings: Settings, job_id: str, outcome: Outcome = MEASURED) -> None:
 def padding(settings: Settings) -> Padding | None:
     """How sequences are padded that share a batch."""
     database = Database(settings.registry_url)
-    served = DataPlane(database, Batcher.__new__(Batcher), Mock()).resolve("linear")
+    served = resolve(database, "linear")
     database.close()
     return served.padding
 
 
 def may_be_batched(settings: Settings) -> bool:
     database = Database(settings.registry_url)
-    served = DataPlane(database, Batcher.__new__(Batcher), Mock()).resolve("linear")
+    served = resolve(database, "linear")
     database.close()
     return served.batchable
 

@@ -1,15 +1,16 @@
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import pytest
-from starlette.requests import Request
 
 from app.inference.disconnect import unless_disconnected
 
+T = TypeVar("T")
 
-def request(receive: Callable[[], Awaitable[dict[str, Any]]]) -> Request:
-    return Request({"type": "http"}, receive)
+
+async def asked(receive: Callable[[], Awaitable[dict[str, Any]]], work: Coroutine[Any, Any, T]) -> T | None:
+    return await unless_disconnected(receive, asyncio.ensure_future(work))
 
 
 async def still_there() -> dict[str, Any]:
@@ -27,7 +28,7 @@ def test_an_answer_comes_through_late_or_soon() -> None:
         return "answer"
 
     for seconds in (0, 0.05):
-        assert asyncio.run(unless_disconnected(request(still_there), answer(seconds))) == "answer"
+        assert asyncio.run(asked(still_there, answer(seconds))) == "answer"
 
 
 def test_an_error_comes_through() -> None:
@@ -35,7 +36,7 @@ def test_an_error_comes_through() -> None:
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011
-        asyncio.run(unless_disconnected(request(still_there), fail()))
+        asyncio.run(asked(still_there, fail()))
 
 
 def test_the_work_of_a_client_that_left_is_cancelled() -> None:
@@ -49,7 +50,7 @@ def test_the_work_of_a_client_that_left_is_cancelled() -> None:
             raise
 
     async def ask() -> None:
-        assert await unless_disconnected(request(leaves), work()) is None
+        assert await asked(leaves, work()) is None
         await asyncio.sleep(0)
 
     asyncio.run(ask())
@@ -66,7 +67,7 @@ def test_work_is_cancelled_with_its_request() -> None:
             cancelled.set()
 
     async def ask() -> None:
-        asking = asyncio.create_task(unless_disconnected(request(still_there), work()))
+        asking = asyncio.create_task(asked(still_there, work()))
         await asyncio.sleep(0.05)
         asking.cancel()
         await cancelled.wait()

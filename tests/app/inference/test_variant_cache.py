@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from app.errors import UnknownModel
-from app.inference.dataplane import Served
-from app.inference.variant_cache import SECONDS, Recent
+from app.inference.served_variant import ServedVariant
+from app.inference.variant_cache import SECONDS, VariantCache
 from app.registry import Database, OperationalError
 from app.registry.database import ALL, NOTHING
 
@@ -31,16 +31,16 @@ class Registry(Database):
         self.gone = {"nothing"}
         self.now = 100.0
 
-    def resolve(self, name: str, version: str | None) -> Served:
+    def resolve(self, name: str, version: str | None) -> ServedVariant:
         self.asked += 1
         if self.away:
             raise OperationalError("SELECT", {}, OSError("refused"))
         if name in self.gone:
             raise UnknownModel(name)
-        return cast(Served, Answer(name.partition("@")[0], self.asked))
+        return cast(ServedVariant, Answer(name.partition("@")[0], self.asked))
 
-    def recent(self) -> Recent:
-        return Recent(self.resolve, self, clock=lambda: self.now)
+    def cache(self) -> VariantCache:
+        return VariantCache(self.resolve, self, clock=lambda: self.now)
 
     def change(self, what: str = ALL) -> None:
         with self.writing(changes=what):
@@ -51,8 +51,8 @@ class Registry(Database):
             raise KeyError
 
 
-def number(served: Served | None) -> int | None:
-    return None if served is None else cast(Answer, served).number
+def number(variant: ServedVariant | None) -> int | None:
+    return None if variant is None else cast(Answer, variant).number
 
 
 @pytest.fixture
@@ -63,104 +63,104 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 
 def test_a_change_of_one_model_makes_all_of_its_names_old_and_no_other(registry: Registry) -> None:
-    recent = registry.recent()
+    cache = registry.cache()
     for name, version in (("m", None), ("m", "1"), ("m@int8", None), ("mm", None)):
-        recent.resolve(name, version)
+        cache.resolve(name, version)
     registry.change("m")
     registry.change(NOTHING)
-    assert [recent.remembered(*name) is None for name in (("m", None), ("m", "1"), ("m@int8", None))] == [True] * 3
-    assert recent.remembered("mm", None) is not None
+    assert [cache.get(*name) is None for name in (("m", None), ("m", "1"), ("m@int8", None))] == [True] * 3
+    assert cache.get("mm", None) is not None
 
 
 def test_the_registry_is_asked_once_a_moment_for_each_name(registry: Registry) -> None:
-    recent = registry.recent()
-    assert recent.remembered("m", None) is None
-    answers = [recent.resolve("m", None), recent.resolve("m", "1"), recent.resolve("m", None)]
+    cache = registry.cache()
+    assert cache.get("m", None) is None
+    answers = [cache.resolve("m", None), cache.resolve("m", "1"), cache.resolve("m", None)]
     assert [number(each) for each in answers] == [1, 2, 1]
-    assert number(recent.remembered("m", "1")) == 2
+    assert number(cache.get("m", "1")) == 2
     registry.now += SECONDS
-    assert recent.remembered("m", "1") is None
-    assert number(recent.resolve("m", None)) == 3
+    assert cache.get("m", "1") is None
+    assert number(cache.resolve("m", None)) == 3
 
 
 @pytest.mark.parametrize("change", [Registry.change, Registry.fail])
 def test_a_change_of_this_process_is_seen_at_once(registry: Registry, change: Callable[[Registry], None]) -> None:
-    recent = registry.recent()
-    recent.resolve("m", None)
+    cache = registry.cache()
+    cache.resolve("m", None)
     change(registry)
-    assert recent.remembered("m", None) is None
-    assert number(recent.resolve("m", None)) == 2
+    assert cache.get("m", None) is None
+    assert number(cache.resolve("m", None)) == 2
 
 
 def test_what_does_not_exist_is_asked_for_again(registry: Registry) -> None:
-    recent = registry.recent()
+    cache = registry.cache()
     for _ in range(2):
         with pytest.raises(UnknownModel):
-            recent.resolve("nothing", None)
+            cache.resolve("nothing", None)
     assert registry.asked == 2
 
 
 def test_a_commit_during_the_question_makes_the_answer_old(registry: Registry) -> None:
-    def changed_meanwhile(name: str, version: str | None) -> Served:
+    def changed_meanwhile(name: str, version: str | None) -> ServedVariant:
         registry.change(name)
         return registry.resolve(name, version)
 
-    recent = Recent(changed_meanwhile, registry, clock=lambda: registry.now)
-    recent.resolve("m", None)
-    assert recent.remembered("m", None) is None
+    cache = VariantCache(changed_meanwhile, registry, clock=lambda: registry.now)
+    cache.resolve("m", None)
+    assert cache.get("m", None) is None
 
 
 def test_while_the_registry_is_away_what_it_said_last_holds_on(registry: Registry) -> None:
-    recent = registry.recent()
-    assert not recent.knows_any
-    recent.resolve("m", None)
+    cache = registry.cache()
+    assert not cache.has_any
+    cache.resolve("m", None)
     registry.change("another")
     registry.away = True
     registry.now += 3600
     registry.fail()
-    assert number(recent.resolve("m", None)) == 1
-    assert recent.knows_any
+    assert number(cache.resolve("m", None)) == 1
+    assert cache.has_any
     asked = registry.asked
     # Once a moment it is asked again.
-    assert number(recent.remembered("m", None)) == number(recent.resolve("m", None)) == 1
+    assert number(cache.get("m", None)) == number(cache.resolve("m", None)) == 1
     assert registry.asked == asked
     with pytest.raises(OperationalError):
-        recent.resolve("other", None)
+        cache.resolve("other", None)
     registry.away = False
     registry.now += SECONDS
-    assert number(recent.resolve("m", None)) == registry.asked
+    assert number(cache.resolve("m", None)) == registry.asked
 
 
 def test_what_this_process_has_changed_before_the_registry_went_away_is_not_answered_as_it_was(
     registry: Registry,
 ) -> None:
-    recent = registry.recent()
-    recent.resolve("m", None)
+    cache = registry.cache()
+    cache.resolve("m", None)
     registry.change("m")
     registry.away = True
     with pytest.raises(OperationalError):
-        recent.resolve("m", None)
-    assert not recent.knows_any
+        cache.resolve("m", None)
+    assert not cache.has_any
 
 
 def test_what_was_found_deleted_is_not_answered_when_the_registry_goes_away(registry: Registry) -> None:
-    recent = registry.recent()
-    recent.resolve("m", None)
+    cache = registry.cache()
+    cache.resolve("m", None)
     registry.gone.add("m")
     registry.now += SECONDS
     with pytest.raises(UnknownModel):
-        recent.resolve("m", None)
+        cache.resolve("m", None)
     registry.away = True
     with pytest.raises(OperationalError):
-        recent.resolve("m", None)
+        cache.resolve("m", None)
 
 
 def test_no_more_than_so_many_are_remembered(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.inference.variant_cache._MOST", 2)
-    recent = registry.recent()
+    cache = registry.cache()
     for name in ("a", "b", "a", "c"):
         registry.now += SECONDS
-        recent.resolve(name, None)
+        cache.resolve(name, None)
     registry.now -= SECONDS
     # The one that was asked for longest ago went.
-    assert [recent.remembered(name, None) is not None for name in ("a", "b", "c")] == [True, False, True]
+    assert [cache.get(name, None) is not None for name in ("a", "b", "c")] == [True, False, True]

@@ -5,9 +5,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from app.engines.engine import NUMPY_TYPES, Array
-from app.inference.dataplane import InferenceResponse, OutputTensor, RequestedOutput, Served
 from app.inference.grpc import messages
 from app.inference.grpc.schema import METHODS
+from app.inference.request import RequestedOutput
+from app.inference.response import InferenceResponse, OutputTensor
+from app.inference.served_variant import ServedVariant
 from app.inference.tensors import to_bytes
 from app.serving.pool import Artifact
 
@@ -31,13 +33,13 @@ def strings(elements: list[bytes]) -> Array:
 
 
 def check_parsed(request: object, datatype: str, array: Array) -> None:
-    (tensor,) = messages.parse(request).inputs
-    assert (tensor.name, tensor.datatype) == ("x", datatype)
-    assert (tensor.array.dtype, tensor.array.shape) == (array.dtype, array.shape)
+    header, (read,) = messages.parse(request)
+    assert header.inputs == (("x", datatype, array.shape),)
+    assert (read.dtype, read.shape) == (array.dtype, array.shape)
     if datatype == "BYTES":
-        assert tensor.array.tolist() == array.tolist()
+        assert read.tolist() == array.tolist()
     else:
-        np.testing.assert_array_equal(tensor.array, array)
+        np.testing.assert_array_equal(read, array)
 
 
 @given(st.sampled_from(list(NUMPY_TYPES)).flatmap(arrays_of))
@@ -69,9 +71,9 @@ def test_raw_numbers_are_views_and_bf16_is_widened() -> None:
         ],
         raw_input_contents=[values.tobytes(), upper.tobytes()],
     )
-    x, y = messages.parse(request).inputs
-    assert not x.array.flags.owndata
-    assert x.array.tolist() == y.array.tolist() == [1.5, -2]
+    x, y = messages.parse(request).arrays
+    assert not x.flags.owndata
+    assert x.tolist() == y.tolist() == [1.5, -2]
 
 
 def test_all_that_a_request_can_say_is_read() -> None:
@@ -88,7 +90,7 @@ def test_all_that_a_request_can_say_is_read() -> None:
         inputs=[{"name": "x", "datatype": "INT8", "shape": [1], "contents": {"int_contents": [3]}}],
         outputs=[{"name": "a"}, {"name": "b", "parameters": {"classification": {"int64_param": 3}}}],
     )
-    read = messages.parse(request)
+    read = messages.parse(request).header
     assert (read.id, read.priority, read.timeout_us) == ("7", 2, 1000)
     assert read.sequence is not None
     assert (read.sequence.id, read.sequence.start, read.sequence.end) == ("s", True, False)
@@ -99,19 +101,19 @@ def test_all_that_a_request_can_say_is_read() -> None:
 
 def test_what_is_left_out_is_none() -> None:
     request = Request(inputs=[{"name": "x", "datatype": "INT8", "shape": [1], "contents": {"int_contents": [3]}}])
-    read = messages.parse(request)
+    read = messages.parse(request).header
     assert (read.id, read.priority, read.timeout_us, read.sequence) == (None, None, None, None)
-    assert read.outputs == []
+    assert read.outputs == ()
 
 
 @pytest.mark.parametrize("is_end", [False, True])
 def test_an_answer_has_its_tensors_raw(is_end: bool) -> None:
-    served = Served("m", "int8", 2, (1, 2), Artifact.__new__(Artifact), (), (), None, True)
+    variant = ServedVariant("m", "int8", 2, (1, 2), Artifact.__new__(Artifact), (), (), None, True)
     outputs = [
         OutputTensor("y", "FP32", np.array([[1, 2]], np.float32), True),
         OutputTensor("z", "BYTES", strings([b"ab", b""]), True),
     ]
-    answer = messages.render(InferenceResponse(served, outputs, "7", {"variant": "int8"}), is_end=is_end)
+    answer = messages.render(InferenceResponse(variant, outputs, "7"), is_end=is_end)
     assert (answer.model_name, answer.model_version, answer.id) == ("m", "2", "7")
     assert answer.parameters["variant"].string_param == "int8"
     assert ("triton_final_response" in answer.parameters) is is_end
@@ -127,5 +129,5 @@ def test_large_messages_are_left_to_a_thread_where_they_cost_time() -> None:
     raw = Request(inputs=[{"name": "x", "datatype": "FP32", "shape": [1]}], raw_input_contents=[b"1234"])
     text = Request(inputs=[{"name": "x", "datatype": "BYTES", "shape": [1]}], raw_input_contents=[b"1234"])
     typed = Request(inputs=[{"name": "x", "datatype": "FP32", "shape": [1], "contents": {"fp32_contents": [1]}}])
-    assert [messages.parses_at_once(each, 100) for each in (raw, text, typed)] == [True, True, True]
-    assert [messages.parses_at_once(each, 10**6) for each in (raw, text, typed)] == [True, False, False]
+    assert [messages.parses_quickly(each, 100) for each in (raw, text, typed)] == [True, True, True]
+    assert [messages.parses_quickly(each, 10**6) for each in (raw, text, typed)] == [True, False, False]

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -16,20 +17,24 @@ from psycopg.errors import DiskFull
 
 from app.engines import TensorSpec
 from app.errors import Conflict, DeadlineUnmet
-from app.inference.core import Core
-from app.inference.dataplane import Asked, DataPlane, InferenceResponse, OutputTensor, Served
+from app.inference.backend import Backend
+from app.inference.core import InferenceCore
 from app.inference.grpc.schema import METHODS, SERVICE
 from app.inference.grpc.server import listening
 from app.inference.grpc.service import Service
-from app.inference.trials import Trials
-from app.inference.variant_cache import Recent
+from app.inference.served_variant import ServedVariant
+from app.inference.variant_cache import VariantCache
 from app.registry import OperationalError
+from app.serving.batch_queue import Answer, Target, Timing
+from app.serving.batcher import Batcher
+from app.serving.batches import Work
 from app.serving.draining import Draining
 from app.serving.pool import Artifact
+from app.serving.statistics import ComputeTime
 from tests.servers import free_port
 
 SPECS = tuple((TensorSpec(name, "FP32", (-1,)),) for name in ("x", "y"))
-SERVED = Served("m", "original", 1, (1,), Artifact.__new__(Artifact), *SPECS, None, True)
+SERVED = ServedVariant("m", "original", 1, (1,), Artifact("fake", "digest"), *SPECS, None, True)
 
 
 @dataclass
@@ -37,39 +42,48 @@ class Held:
     """Takes requests, and answers each with its own input once `go` is set; `error` is raised instead."""
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
-    taken: list[Asked] = field(default_factory=list)
+    taken: list[Work] = field(default_factory=list)
     dropped: int = 0
     error: Exception | None = None
 
-    def infer_at_once(self, asked: Asked) -> None:
+    def run_inline(self, target: Target, work: Work) -> None:
         return None
 
-    async def infer(self, asked: Asked) -> InferenceResponse:
-        self.taken.append(asked)
-        try:
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.dropped += 1
-            raise
-        if self.error is not None:
-            raise self.error
-        outputs = [OutputTensor("y", "FP32", asked.work.feeds["x"], True)]
-        return InferenceResponse(asked.served, outputs, asked.request_id, {"variant": asked.served.label})
+    def submit(self, target: Target, work: Work) -> "Future[Answer]":
+        self.taken.append(work)
+        answer: Future[Answer] = Future()
+        answer.add_done_callback(self._note_dropped)
+        self._tasks.append(asyncio.create_task(self._complete(answer, work)))
+        return answer
 
-    def core(self) -> Core:
-        recent = SimpleNamespace(remembered=lambda name, version: SERVED)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def _note_dropped(self, answer: "Future[Answer]") -> None:
+        self.dropped += answer.cancelled()
+
+    async def _complete(self, answer: "Future[Answer]", work: Work) -> None:
+        await self.go.wait()
+        if not answer.set_running_or_notify_cancel():
+            return
+        if self.error is not None:
+            answer.set_exception(self.error)
+        else:
+            answer.set_result(Answer([work.feeds["x"]], Timing(0, 1, ComputeTime(0, 0, 0))))
+
+    def backend(self) -> Backend:
+        cache = SimpleNamespace(get=lambda name, version: SERVED)
         none: Any = None
-        return Core(
-            dataplane=cast(DataPlane, self),
-            recent=cast(Recent, recent),
-            trials=Trials(none, none),
+        core = InferenceCore(cast(VariantCache, cache), cast(Batcher, self), none, none, threads=1)
+        return Backend(
+            core=core,
+            variants=cast(VariantCache, cache),
+            statistics=none,
             repository=none,
             database=none,
             draining=Draining(0),
             control=none,
             server_name="octet",
             log_level="info",
-            threads=1,
         )
 
 
@@ -92,7 +106,7 @@ def message(number: int = 0, **parameters: dict[str, Any]) -> bytes:
 async def calling(held: Held) -> AsyncIterator[grpc.aio.Channel]:
     port = free_port()
     async with (
-        listening(Service(held.core()), host="127.0.0.1", port=port, max_bytes=1024**2),
+        listening(Service(held.backend()), host="127.0.0.1", port=port, max_bytes=1024**2),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield channel
@@ -170,7 +184,7 @@ def test_the_sooner_of_deadline_and_timeout_is_what_the_request_has() -> None:
             for timeout_us, seconds in ((None, None), (7, None), (7, 30), (60_000_000, 30), (0, 30), (None, 30)):
                 parameters = {} if timeout_us is None else {"timeout": {"int64_param": timeout_us}}
                 await infer(channel, message(**parameters), timeout=seconds)
-        none, own, own_sooner, *calls = (asked.work.timeout_us for asked in held.taken)
+        none, own, own_sooner, *calls = (work.timeout_us for work in held.taken)
         assert (none, own, own_sooner) == (None, 7, 7)
         assert len(calls) == 3
         # The wire rounds a deadline up.
@@ -247,7 +261,7 @@ def test_only_so_much_of_a_stream_is_taken_before_it_is_answered() -> None:
 
     async def another_call(channel: grpc.aio.Channel, held: Held) -> None:
         call = infer(channel, message(999))
-        await until(lambda: any(asked.request_id == "999" for asked in held.taken))
+        await until(lambda: any(work.feeds["x"][0] == 999 for work in held.taken))
         call.cancel()
 
     asyncio.run(scenario())
@@ -272,7 +286,7 @@ def test_the_end_waits_for_what_runs_and_takes_no_more() -> None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
 
             async def serve(stop: asyncio.Event) -> None:
-                async with listening(Service(held.core()), host="127.0.0.1", port=port, max_bytes=1024**2):
+                async with listening(Service(held.backend()), host="127.0.0.1", port=port, max_bytes=1024**2):
                     await stop.wait()
 
             stop = asyncio.Event()
@@ -303,7 +317,9 @@ def test_a_port_is_shared_only_where_that_is_asked_for(shares: bool) -> None:
         port = free_port()
 
         def listen() -> Any:
-            return listening(Service(Held().core()), host="127.0.0.1", port=port, max_bytes=1024**2, shares_port=shares)
+            return listening(
+                Service(Held().backend()), host="127.0.0.1", port=port, max_bytes=1024**2, shares_port=shares
+            )
 
         async with listen():
             if shares:
