@@ -1,5 +1,6 @@
 """`/api/v1/models`"""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from app.intake.registration import register_model
 from app.intake.sandbox import inspect_model
 from app.intake.submission import submit_missing
 from app.registry import Session, datasets, jobs, models, variants
-from app.registry.tables import Model, Revision
+from app.registry.tables import Job, Model, Revision, Variant
 from app.serving import defaults
 
 routes = APIRouter(prefix="/models", tags=["models"])
@@ -56,7 +57,12 @@ class ModelView(BaseModel):
 
     @classmethod
     def of(cls, session: Session, model: Model, revision: Revision) -> "ModelView":
-        default = variants.default_of(session, model)
+        """The view of one model, with what the registry says of it."""
+        return cls.made(model, revision, variants.default_of(session, model), jobs.of_revision(session, revision))
+
+    @classmethod
+    def made(cls, model: Model, revision: Revision, default: Variant, its_jobs: Sequence[Job]) -> "ModelView":
+        """The view made of what was read already."""
         return cls(
             name=model.name,
             revision=revision.number,
@@ -69,7 +75,7 @@ class ModelView(BaseModel):
             labels=revision.class_names,
             default_variant=default.label,
             default_version=default.version,
-            jobs=[JobView.of(job) for job in jobs.of_revision(session, revision)],
+            jobs=[JobView.of(job) for job in its_jobs],
             created_at=revision.created_at,
         )
 
@@ -164,7 +170,17 @@ def _checked_labels(labels: str) -> list[str] | None:
 def index(services: Provided) -> list[ModelView]:
     """The newest revision of each: its inputs and outputs, what answers by default, and its jobs."""
     with services.database.reading() as session:
-        return [ModelView.of(session, model, models.find_revision(session, model)) for model in models.listed(session)]
+        newest = models.newest(session)
+        jobs_of = jobs.of_revisions(session, [revision.id for _, revision in newest])
+        return [
+            ModelView.made(
+                model,
+                revision,
+                model.default_variant or variants.default_of(session, model),
+                jobs_of[revision.id],
+            )
+            for model, revision in newest
+        ]
 
 
 @routes.get(

@@ -210,6 +210,20 @@ def listed(session: Session, *, model: str | None = None, state: str | None = No
     return list(session.scalars(query))
 
 
+def of_revisions(session: Session, revision_ids: Collection[int]) -> dict[int, list[Job]]:
+    """The jobs of each of these revisions, oldest first, their variants loaded; one query."""
+    query = (
+        select(Job)
+        .where(Job.revision_id.in_(revision_ids))
+        .options(joinedload(Job.variant).load_only(Variant.version))
+        .order_by(Job.created_at, Job.id)
+    )
+    jobs_of: dict[int, list[Job]] = {revision_id: [] for revision_id in revision_ids}
+    for job in session.scalars(query):
+        jobs_of[job.revision_id].append(job)
+    return jobs_of
+
+
 def of_revision(session: Session, revision: Revision) -> list[Job]:
     query = select(Job).where(Job.revision_id == revision.id).order_by(Job.created_at, Job.id)
     return list(session.scalars(query))

@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import Engine, event
 
 from tests import graphs
 from tests.app.conftest import Kept, npz_bytes, onnx_bytes, upload_dataset, upload_model
@@ -334,3 +335,34 @@ def test_names_with_dots_and_dashes_are_names(client: TestClient) -> None:
     assert upload_model(client, name="a.b-c_1").status_code == 201
     assert client.get("/v2/models/a.b-c_1").json()["name"] == "a.b-c_1"
     assert json.loads(client.get("/v2/models/a.b-c_1@original").text)["name"] == "a.b-c_1"
+
+
+def test_the_list_asks_the_registry_as_often_for_many_models_as_for_one(client: TestClient) -> None:
+    statements: list[str] = []
+
+    def listed() -> list[dict[str, object]]:
+        statements.clear()
+        models: list[dict[str, object]] = client.get("/api/v1/models").json()
+        return models
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        # Other threads of the gateway ask too, but for neither of these.
+        if "revisions" in statement or "FROM jobs" in statement:
+            statements.append(statement)
+
+    try:
+        upload_dataset(client)
+        upload_model(client, name="a", dataset="samples", quantize="fp16")
+        one = listed()
+        asked = len(statements)
+        upload_model(client, onnx_bytes(graphs.linear_classifier(seed=1)), name="a")
+        for name in ("b", "c", "d"):
+            upload_model(client, name=name, dataset="samples", quantize="fp16,int8")
+        many = listed()
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+    assert len(statements) == asked
+    assert [(each["name"], each["revision"]) for each in many] == [("a", 2), ("b", 1), ("c", 1), ("d", 1)]
+    assert many == [client.get(f"/api/v1/models/{each['name']}").json() for each in many]
+    assert one[0]["jobs"]

@@ -1,10 +1,12 @@
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import pytest
+from sqlalchemy import text
 
 from app.errors import UnknownModel
 from app.inference.served_variant import ServedVariant
@@ -28,6 +30,7 @@ class Registry(Database):
         super().__init__(f"sqlite:///{folder / 'registry.sqlite3'}")
         self.asked = 0
         self.away = False
+        self.numbers = True
         self.gone = {"nothing"}
         self.now = 100.0
 
@@ -37,7 +40,7 @@ class Registry(Database):
             raise OperationalError("SELECT", {}, OSError("refused"))
         if name in self.gone:
             raise UnknownModel(name)
-        return cast(ServedVariant, Answer(name.partition("@")[0], self.asked))
+        return cast(ServedVariant, Answer(name.partition("@")[0], self.asked if self.numbers else 0))
 
     def cache(self) -> VariantCache:
         return VariantCache(self.resolve, self, clock=lambda: self.now)
@@ -164,3 +167,61 @@ def test_no_more_than_so_many_are_remembered(registry: Registry, monkeypatch: py
     registry.now -= SECONDS
     # The one that was asked for longest ago went.
     assert [cache.get(name, None) is not None for name in ("a", "b", "c")] == [True, False, True]
+
+
+def test_what_is_used_is_refreshed_and_keeps_its_identity(registry: Registry) -> None:
+    registry.change()
+    cache = registry.cache()
+    registry.numbers = False
+    variant = cache.resolve("m", None)
+    for _ in range(10):
+        registry.now += SECONDS * 0.4
+        cache.refresh()
+        assert cache.get("m", None) is variant
+    # Nothing was committed, so nothing was asked.
+    assert registry.asked == 1
+
+
+def test_a_change_of_another_process_is_seen_by_the_refresh(registry: Registry) -> None:
+    other = Database(registry.url)
+    with other.writing() as session:
+        session.execute(text("CREATE TABLE t (x INTEGER)"))
+    cache = registry.cache()
+    assert number(cache.resolve("m", None)) == 1
+    cache.refresh()
+    assert number(cache.get("m", None)) == 1
+    with other.writing() as session:
+        session.execute(text("INSERT INTO t VALUES (1)"))
+    other.close()
+    cache.get("m", None)
+    cache.refresh()
+    assert number(cache.get("m", None)) == 2
+
+
+def test_what_is_not_used_is_not_refreshed(registry: Registry) -> None:
+    cache = registry.cache()
+    cache.resolve("m", None)
+    cache.refresh()
+    registry.now += SECONDS
+    cache.refresh()
+    assert cache.get("m", None) is None
+
+
+def test_what_was_deleted_leaves_the_cache_at_the_refresh(registry: Registry) -> None:
+    cache = registry.cache()
+    cache.resolve("m", None)
+    registry.gone.add("m")
+    registry.change("m")
+    cache.refresh()
+    assert cache.get("m", None) is None
+    assert not cache.has_any
+
+
+def test_callers_at_the_same_time_see_no_variant_that_is_old(registry: Registry) -> None:
+    cache = registry.cache()
+    cache.resolve("m", None)
+    registry.change("m")
+    asked = registry.asked
+    with ThreadPoolExecutor(8) as threads:
+        numbers = [number(each) for each in threads.map(lambda _: cache.resolve("m", None), range(100))]
+    assert all(each is not None and each > asked for each in numbers)
