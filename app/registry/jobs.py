@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from app.caller import CALLER
@@ -210,16 +210,18 @@ def listed(session: Session, *, model: str | None = None, state: str | None = No
     return list(session.scalars(query))
 
 
+_OF_REVISIONS = (
+    select(Job)
+    .where(Job.revision_id.in_(bindparam("revisions", expanding=True)))
+    .options(joinedload(Job.variant).load_only(Variant.version))
+    .order_by(Job.created_at, Job.id)
+)
+
+
 def of_revisions(session: Session, revision_ids: Collection[int]) -> dict[int, list[Job]]:
     """The jobs of each of these revisions, oldest first, their variants loaded; one query."""
-    query = (
-        select(Job)
-        .where(Job.revision_id.in_(revision_ids))
-        .options(joinedload(Job.variant).load_only(Variant.version))
-        .order_by(Job.created_at, Job.id)
-    )
     jobs_of: dict[int, list[Job]] = {revision_id: [] for revision_id in revision_ids}
-    for job in session.scalars(query):
+    for job in session.scalars(_OF_REVISIONS, {"revisions": list(revision_ids)}):
         jobs_of[job.revision_id].append(job)
     return jobs_of
 

@@ -66,20 +66,23 @@ def listed(session: Session) -> list[Model]:
     return [model for model in session.scalars(query) if caller.may_use(model.name)]
 
 
+_LAST = select(func.max(Revision.number)).where(Revision.model_id == Model.id).correlate(Model).scalar_subquery()
+# Made once: to put a statement together takes as long as to run it.
+_NEWEST = (
+    select(Model, Revision)
+    .join(Revision, (Revision.model_id == Model.id) & (Revision.number == _LAST))
+    .options(
+        joinedload(Model.default_variant).load_only(Variant.label, Variant.version),
+        defer(Revision.operator_nodes),
+    )
+    .order_by(Model.name)
+)
+
+
 def newest(session: Session) -> list[tuple[Model, Revision]]:
     """All models that the caller's key is for, by name, each with its newest revision and default; one query."""
-    last = select(func.max(Revision.number)).where(Revision.model_id == Model.id).correlate(Model).scalar_subquery()
-    query = (
-        select(Model, Revision)
-        .join(Revision, (Revision.model_id == Model.id) & (Revision.number == last))
-        .options(
-            joinedload(Model.default_variant).load_only(Variant.label, Variant.version),
-            defer(Revision.operator_nodes),
-        )
-        .order_by(Model.name)
-    )
     caller = CALLER.get()
-    return [(model, revision) for model, revision in session.execute(query) if caller.may_use(model.name)]
+    return [(model, revision) for model, revision in session.execute(_NEWEST) if caller.may_use(model.name)]
 
 
 def find_revision(session: Session, model: Model, number: int | None = None) -> Revision:

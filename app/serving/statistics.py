@@ -147,18 +147,15 @@ class Statistics:
             tally.executions += 1
             tally.queue_spread.counts[bisect_left(_NS, queue_ns)] += 1
             tally.infer_spread.counts[bisect_left(_NS, infer_ns)] += 1
-            for total, ns in (
-                (tally.queue, queue_ns),
-                (tally.success, queue_ns + infer_ns),
-                (tally.requests.infer, infer_ns),
-                (batch.infer, infer_ns),
-            ):
-                total.count += 1
-                total.ns += ns
-            tally.requests.input.count += 1
-            tally.requests.output.count += 1
-            batch.input.count += 1
-            batch.output.count += 1
+            tally.queue.count += 1
+            tally.queue.ns += queue_ns
+            tally.success.count += 1
+            tally.success.ns += queue_ns + infer_ns
+            for compute in (tally.requests, batch):
+                compute.input.count += 1
+                compute.infer.count += 1
+                compute.infer.ns += infer_ns
+                compute.output.count += 1
 
     def record_failure(self, key: Key, ns: int) -> None:
         """One request that reached the variant and got no answer from it, after `ns`."""
