@@ -73,5 +73,3 @@ def test_callers_at_the_same_time_get_plans_of_their_own_headers() -> None:
         plans = list(threads.map(lambda each: plan_for(VARIANT, each), headers))
     sizes = [(rows, 4 * rows) for rows in range(1, 9)] * 50
     assert [plan._size for plan in plans] == sizes
-        (each.inputs[0].shape[0], 4 * each.inputs[0].shape[0]) for each in headers
-    ]
