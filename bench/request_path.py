@@ -53,8 +53,8 @@ def turn(sender: Wrk, server: Server, port: int, connections: int, seconds: int)
     load = sender.run(port, connections, seconds)
     after = process.cpu_times()
     used_s = after.user - before.user + after.system - before.system
-    if load.errors:
-        raise Absent(f"{load.errors} requests failed")
+    if load.errors or not load.requests:
+        raise Absent(f"{load.errors} of {load.requests} requests failed")
     return Turn(load, used_s / load.requests * 1e6)
 
 

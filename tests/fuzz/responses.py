@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 
 from app.engines.engine import Array
-from app.inference.dataplane import InferenceResponse, OutputTensor, Served
+from app.inference.response import InferenceResponse, OutputTensor
+from app.inference.served_variant import ServedVariant
 
 #: What encoding does not look at is left out.
 _NOTHING: Any = None
-_SERVED = Served("model", "original", 1, (1,), _NOTHING, (), (), None, False)
+_VARIANT = ServedVariant("model", "original", 1, (1,), _NOTHING, (), (), None, False)
 
 
 def response_of(outputs: Sequence[OutputTensor], id: str | None) -> InferenceResponse:
-    return InferenceResponse(_SERVED, outputs, id)
+    return InferenceResponse(_VARIANT, outputs, id)
 
 
 def bits(array: Array) -> Any:

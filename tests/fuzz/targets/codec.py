@@ -11,8 +11,9 @@ import orjson
 
 from app.engines.engine import OIP_NAMES, Array, TensorSpec
 from app.errors import OctetError
-from app.inference.dataplane import InferenceRequest, OutputTensor
-from app.inference.messages import parse, parses_at_once, render
+from app.inference.messages import parse, parses_quickly, render
+from app.inference.request import InferenceRequest
+from app.inference.response import OutputTensor
 from app.inference.tensors import classification
 from tests.fuzz.responses import bits, response_of
 from tests.fuzz.targets import Mutate, check_refusal
@@ -68,17 +69,17 @@ def check(data: bytes) -> None:
     line, _, body = data.partition(b"\n")
     header_length, specs = _read(line)
     content = memoryview(body)
-    parses_at_once(content, header_length, specs)
+    parses_quickly(len(content), header_length, specs)
     try:
         request = parse(content, header_length, specs)
     except OctetError as refusal:
         check_refusal(refusal)
         return
-    arrays = [tensor.array for tensor in request.inputs]
+    arrays = request.arrays
     _check_encoding(request, binary=True)
     if all(_has_json(array) for array in arrays):
         _check_encoding(request, binary=False)
-    for output in request.outputs:
+    for output in request.header.outputs:
         if output.classification > 0:
             for array in arrays:
                 _check_classes(array, output.classification)
@@ -109,21 +110,23 @@ def _is_text(element: bytes) -> bool:
 
 def _check_encoding(request: InferenceRequest, *, binary: bool) -> None:
     outputs = [
-        OutputTensor(tensor.name, OIP_NAMES[tensor.array.dtype.newbyteorder("=")], tensor.array, binary)
-        for tensor in request.inputs
+        OutputTensor(tensor.name, OIP_NAMES[array.dtype.newbyteorder("=")], array, binary)
+        for tensor, array in zip(request.header.inputs, request.arrays, strict=True)
     ]
-    pieces, header_length = render(response_of(outputs, request.id))
+    pieces, header_length = render(response_of(outputs, request.header.id))
     content = b"".join(pieces)
     answer = orjson.loads(content[:header_length])
     # Tensors look the same in requests and answers.
     asked = orjson.dumps({"id": answer.get("id"), "inputs": answer["outputs"]})
     rest = content[header_length:] if header_length is not None else b""
     again = parse(memoryview(asked + rest), str(len(asked)), ())
-    assert again.id == request.id
-    for before, after in zip(request.inputs, again.inputs, strict=True):
-        assert (after.name, after.array.shape) == (before.name, before.array.shape)
-        assert after.array.dtype == before.array.dtype.newbyteorder("=")
-        assert bits(after.array) == bits(before.array)
+    assert again.header.id == request.header.id
+    for before, after in zip(request.header.inputs, again.header.inputs, strict=True):
+        assert after.name == before.name
+    for old, new in zip(request.arrays, again.arrays, strict=True):
+        assert new.shape == old.shape
+        assert new.dtype == old.dtype.newbyteorder("=")
+        assert bits(new) == bits(old)
 
 
 def _check_classes(array: Array, k: int) -> None:
