@@ -31,7 +31,7 @@ _SHARED_FROM_NS = 1_000_000
 # A run that takes less than this is over sooner than another thread could begin it; where only one computes, no other
 # request could be computed meanwhile either.
 _INLINE_NS = 100_000
-_INLINE_ALONE_NS = 250_000
+_INLINE_ALONE_NS = 500_000
 
 
 @dataclass(frozen=True)
