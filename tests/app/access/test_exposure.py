@@ -1,5 +1,6 @@
 """A service without keys: whom it answers, and what pages from elsewhere may have a browser ask of it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,21 @@ def test_it_says_at_the_start_that_it_has_no_keys(settings: Settings, caplog: py
         assert exposure.NO_KEYS in caplog.messages
 
 
+@pytest.fixture(scope="module")
+def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A gateway that has the model `linear`, for tests that change nothing."""
+    settings = Settings(home=tmp_path_factory.mktemp("exposure") / "home", grpc_port=0)
+    settings.make_folders()
+    registries.migrate(settings.registry_url)
+    with TestClient(create_app(settings), base_url="http://localhost", raise_server_exceptions=False) as client:
+        assert upload_model(client).status_code == 201
+        yield client
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:9", "[::1]:8000", "[::1]", "127.0.0.1"])
 @pytest.mark.parametrize("path", ["/api/v1/models", "/v2/models/linear", "/"])
-def test_a_browser_reaches_its_own_machine_by_its_own_names(client: TestClient, host: str, path: str) -> None:
-    upload_model(client)
-    assert client.get(path, headers={"Host": host}).status_code == 200
+def test_a_browser_reaches_its_own_machine_by_its_own_names(shared_client: TestClient, host: str, path: str) -> None:
+    assert shared_client.get(path, headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -72,9 +83,9 @@ def test_a_browser_reaches_its_own_machine_by_its_own_names(client: TestClient, 
 )
 @pytest.mark.parametrize(("method", "path"), [("GET", "/api/v1/models"), ("POST", "/v2/models/m/infer"), ("GET", "/")])
 def test_a_name_that_was_bound_to_it_by_others_reaches_nothing(
-    client: TestClient, host: str, method: str, path: str
+    shared_client: TestClient, host: str, method: str, path: str
 ) -> None:
-    answer = client.request(method, path, headers={"Host": host})
+    answer = shared_client.request(method, path, headers={"Host": host})
     assert answer.status_code == 403
     assert "OCTET_ALLOWED_HOSTS" in answer.text
 
@@ -100,12 +111,11 @@ def test_where_all_may_come_all_names_do_unless_some_are_listed(settings: Settin
     ("method", "path"),
     [("POST", "/api/v1/jobs"), ("DELETE", "/api/v1/models/linear"), ("POST", "/v2/models/linear/infer")],
 )
-def test_pages_of_other_origins_change_nothing(client: TestClient, origin: str, method: str, path: str) -> None:
-    upload_model(client)
-    answer = client.request(method, path, headers={"Origin": origin}, content=b"{}")
+def test_pages_of_other_origins_change_nothing(shared_client: TestClient, origin: str, method: str, path: str) -> None:
+    answer = shared_client.request(method, path, headers={"Origin": origin}, content=b"{}")
     assert answer.status_code == 403
     assert "another origin" in answer.text
-    assert client.get("/api/v1/models/linear").status_code == 200
+    assert shared_client.get("/api/v1/models/linear").status_code == 200
 
 
 def test_its_own_pages_do(client: TestClient) -> None:
