@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+# `make lint`, which runs before the tests, does the same.
+@pytest.mark.slow
 def test_the_layers_hold() -> None:
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
