@@ -10,7 +10,6 @@ import typer
 from typer.testing import CliRunner, Result
 
 from app import cli
-from app.cli import connection
 from app.registry import Database
 from app.registry import keys as registry
 from app.registry.tables import ApiKey
@@ -125,7 +124,7 @@ def test_client_commands_show_the_key(monkeypatch: pytest.MonkeyPatch, by_enviro
         def __init__(self, **options: object) -> None:
             super().__init__(transport=httpx.MockTransport(answer), **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(connection.httpx, "Client", Client)
+    monkeypatch.setattr(httpx, "Client", Client)
     if by_environment:
         monkeypatch.setenv("OCTET_API_KEY", "octet_k")
         octet("jobs")
