@@ -119,7 +119,7 @@ def run_job(folder: Path, method: str) -> str:
     (folder / "job.json").write_text(json.dumps(spec))
     start = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker.job_process", str(folder)],
+        [sys.executable, "-m", "worker.job_process", str(folder), "WARNING"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -30,7 +30,8 @@ class Child:
         self._log = log
         self._process = start(
             "worker.job_process",
-            [str(folder), logging.getLevelName(logging.getLogger().getEffectiveLevel())],
+            # What is kept for a job that fails has more than a terse log of the worker.
+            [str(folder), "DEBUG" if logging.getLogger().isEnabledFor(logging.DEBUG) else "INFO"],
             Grant(
                 folder,
                 memory_bytes=memory_bytes,

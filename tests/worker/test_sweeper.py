@@ -10,7 +10,7 @@ from app.blobs import open_store
 from app.intake.deposit import deposit
 from app.registry import Database, jobs
 from app.registry.tables import Dataset, now
-from app.scratch import failed_job_folder, job_folder
+from app.scratch import failed_job_folder, job_folder, remove_leftovers
 from app.settings import Settings
 from tests.worker.runs import submitted
 from worker.runner import Runner
@@ -102,6 +102,7 @@ def test_the_folder_of_a_job_whose_last_worker_died_is_kept(settings: Settings, 
     assert (kept / "job.json").exists()
     assert not folder.exists()
     sweeping.tidy()
+    remove_leftovers(settings.scratch_folder)
     assert kept.exists()
     with database.writing() as session:
         jobs.forget(session, [job_id])
