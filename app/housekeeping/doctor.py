@@ -12,12 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 
-from app import __version__, custom_operators
+from app import __version__, custom_operators, engines
 from app.blobs import open_store
 from app.confinement import confinement
 from app.contracts.methods import METHODS
 from app.engines.cpu import this_cpu
-from app.errors import Invalid, OctetError
+from app.errors import Invalid, OctetError, UnknownEngine
 from app.queue import check_broker
 from app.registry import Database, DatabaseError, Session, jobs, migrations, workers
 from app.registry.references import referenced
@@ -54,6 +54,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _versions()
     yield _cpu()
     yield _confinement()
+    yield _engine(settings)
     yield from _custom_operators(settings)
     yield _files()
     yield from _disk(settings)
@@ -121,6 +122,14 @@ def _size(file: Path) -> int:
     with suppress(FileNotFoundError):
         return file.stat().st_size
     return 0
+
+
+def _engine(settings: Settings) -> Finding:
+    try:
+        engine = engines.get(settings.engine)
+    except UnknownEngine as error:
+        return Finding("engine", State.problem, error.detail, "the gateway does not start: correct OCTET_ENGINE")
+    return Finding("engine", State.ok, f"{engine.name} {engine.version}")
 
 
 def _custom_operators(settings: Settings) -> Iterator[Finding]:

@@ -37,12 +37,18 @@ def test_a_service_that_is_well_has_no_problem(settings: Settings, upload: Calla
     findings = found(settings)
     assert {finding.what: finding for finding in findings.values() if finding.state is State.problem} == {}
     assert set(findings) == {
-        "versions", "cpu", "confinement", "open files", "disk", "broker",
+        "versions", "cpu", "confinement", "engine", "open files", "disk", "broker",
         "registry", "blobs", "clock", "workers", "jobs",
     }  # fmt: skip
     assert findings["blobs"].told == "1"
     assert findings["workers"].told == "1 alive, 1 of 2 slots at work"
     assert findings["clock"].state is State.ok
+
+
+def test_an_engine_that_is_not_installed_is_a_problem(settings: Settings) -> None:
+    assert found(settings)["engine"].state is State.ok
+    finding = found(settings.model_copy(update={"engine": "none"}))["engine"]
+    assert (finding.state, "there is no engine 'none'" in finding.told) == (State.problem, True)
 
 
 def test_a_library_of_custom_operators_that_cannot_be_loaded_is_a_problem(settings: Settings) -> None:
