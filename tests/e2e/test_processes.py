@@ -160,7 +160,8 @@ def test_whichever_process_is_asked_tells_of_all(several: Service) -> None:
         assert tally["inference_count"] == tally["inference_stats"]["success"]["count"] == total
         assert tally["memory_usage"][0]["byte_size"] > 0
     assert figure(several, 'octet_inference_requests_total{model="counted"') == total
-    assert figure(several, "octet_gateway_processes") == WORKERS
+    # One that is late on a busy machine is not counted.
+    eventually(lambda: figure(several, "octet_gateway_processes") == WORKERS, what="the figures of all processes")
 
 
 def test_a_killed_process_is_replaced_and_its_requests_go_to_the_others(several: Service) -> None:
@@ -174,7 +175,8 @@ def test_a_killed_process_is_replaced_and_its_requests_go_to_the_others(several:
     eventually(lambda: len(gateways(several)) == WORKERS and victim.pid not in _pids(several), what="a new process")
     for client in one_for_each_process(several):
         assert client.infer() == 200
-    assert figure(several, "octet_gateway_processes") == WORKERS
+    # One that is late on a busy machine is not counted.
+    eventually(lambda: figure(several, "octet_gateway_processes") == WORKERS, what="the figures of all processes")
 
 
 def _pids(service: Service) -> set[int]:

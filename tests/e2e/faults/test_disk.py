@@ -306,6 +306,7 @@ def publishing(service: Service) -> Iterator[tuple[str, Callable[[], None]]]:
             service.finished(job_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", ["postgresql"], indirect=True)
 def test_a_job_whose_artifact_cannot_be_stored_fails_and_says_so(site: Site) -> None:
     service = site.service

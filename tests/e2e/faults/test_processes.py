@@ -183,6 +183,7 @@ def test_nothing_outlives_a_killed_supervisor(embedded: Service) -> None:
     family[0].kill()
     _gone, alive = psutil.wait_procs(family, timeout=20)
     assert alive == []
+    embedded.start()
 
 
 def test_a_job_submitted_while_the_broker_is_away_is_done_when_it_is_back(
