@@ -189,17 +189,16 @@ def stored_bytes(tensor: TensorProto) -> int:
     return elements * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
-def size_bytes(model: Path) -> int:
-    """Bytes of the model file and of the external files it refers to."""
-    proto = onnx.load(str(model), load_external_data=False)
+def size_bytes(path: Path, model: onnx.ModelProto | None = None) -> int:
+    """Bytes of the model file and of the external files it refers to; `model` is what it holds, if that is at hand."""
     names = {
         entry.value
-        for tensor in tensors(proto)
+        for tensor in tensors(load(path, weights=False) if model is None else model)
         if is_external(tensor)
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return sum(path.stat().st_size for path in (model, *(model.parent / name for name in sorted(names))))
+    return sum(file.stat().st_size for file in (path, *(path.parent / name for name in sorted(names))))
 
 
 def opset_version(model: onnx.ModelProto) -> int:

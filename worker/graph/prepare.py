@@ -26,10 +26,12 @@ def prepare(source: Path, folder: Path, *, external_above: int = _EXTERNAL_ABOVE
     has a declared type. The runtime's own basic optimizations do the folding, so that what can be loaded can be
     prepared, whatever its shapes and domains. Raises `JobFailed` where the opset can be neither used nor converted.
     """
-    original = interface.of(onnx_files.load(source, weights=False))
-    upgraded = _upgraded(source, folder)
+    upload = onnx_files.load(source, weights=False)
+    original = interface.of(upload)
+    is_large = onnx_files.size_bytes(source, upload) > external_above
+    upgraded = _upgraded(upload, source, folder)
+    del upload
     optimized = folder / "optimized.onnx"
-    is_large = onnx_files.size_bytes(source) > external_above
     _optimize(upgraded, optimized, weights=_WEIGHTS if is_large else None)
 
     model = onnx_files.load(optimized, weights=False)
@@ -56,12 +58,11 @@ def read_interface(source: Path) -> onnx.ModelProto:
     return interface.of(model)
 
 
-def _upgraded(source: Path, folder: Path) -> Path:
-    """A file with the upload in an opset that can be quantized; `source` itself when it is one already."""
-    model = onnx_files.load(source, weights=False)
-    had_defaults = interface.drop_overridable_inputs(model)
-    converted = opset.at_least(model, opset.QUANTIZABLE)
-    if converted is model and not had_defaults:
+def _upgraded(upload: onnx.ModelProto, source: Path, folder: Path) -> Path:
+    """A file with the `upload` in an opset that can be quantized; `source` itself when it is one already."""
+    had_defaults = interface.drop_overridable_inputs(upload)
+    converted = opset.at_least(upload, opset.QUANTIZABLE)
+    if converted is upload and not had_defaults:
         return source
     upgraded = folder / "upgraded.onnx"
     onnx_files.save_beside(converted, upgraded)
