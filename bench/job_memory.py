@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
+from app.contracts.job_spec import JobSpec
+
 MIB = 1024**2
 MODEL, DATA, DATASET = "large.onnx", "large.onnx.data", "samples.npz"
 SIDE = 4096
@@ -114,9 +116,15 @@ class Watch(threading.Thread):
 def run_job(folder: Path, method: str) -> str:
     """Do one job, and return its row of the table."""
     common = {"evaluation_samples": 16, "seed": 0, "max_accuracy_drop": 1.0, "min_speedup": None}
-    spec = {"method": method, "options": common | OPTIONS[method], "model": MODEL, "model_digest": "bench",
-            "dataset": DATASET if method in NEEDS_DATASET else None, "intra_op_threads": 1}  # fmt: skip
-    (folder / "job.json").write_text(json.dumps(spec))
+    JobSpec(
+        method=method,
+        options=common | OPTIONS[method],
+        model=MODEL,
+        model_digest="bench",
+        dataset=DATASET if method in NEEDS_DATASET else None,
+        engine="onnxruntime",
+        intra_op_threads=1,
+    ).write(folder)
     start = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "worker.job_process", str(folder), "WARNING"],
