@@ -27,8 +27,8 @@ class Reconciler:
         self._pool = pool
         self._statistics = statistics
         self._pinned = pinned
-        # Asked for once each: what cannot be loaded would else be tried for ever.
-        self._asked: set[Artifact] = set()
+        # Preloaded once each: what cannot be loaded would else be tried for ever.
+        self._preloaded: set[Artifact] = set()
         # The registry and what was loaded, at the last look: while both stay as they are, there is nothing to do.
         self._state: tuple[str | None, set[str]] | None = None
         self._periodic = Periodic("reconciler", _EVERY_S, self.look)
@@ -57,9 +57,9 @@ class Reconciler:
             pinned |= set(map(Artifact.of, experiments.asked_variants(session)))
         self._pool.drop(loaded - wanted)
         self._pool.pin(pinned)
-        for artifact in pinned - self._asked:
+        for artifact in pinned - self._preloaded:
             self._pool.preload(artifact)
-        self._asked = pinned
+        self._preloaded = pinned
         self._state = state
 
     def forget_counts(self) -> None:

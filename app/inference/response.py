@@ -35,10 +35,10 @@ class InferenceResponse:
     @property
     def parameters(self) -> dict[str, str]:
         """What the client is told about its answer."""
-        told = {"variant": self.variant.label}
+        parameters = {"variant": self.variant.label}
         if self.experiment is not None and self.reason is not None:
-            told |= {"experiment": self.experiment, "assignment_reason": self.reason.value}
-        return told
+            parameters |= {"experiment": self.experiment, "assignment_reason": self.reason.value}
+        return parameters
 
 
 def server_timing(timing: Timing) -> str:

@@ -88,10 +88,11 @@ class VariantCache:
 
     def refresh(self) -> None:
         """Have what was used since the last call hold for longer, asking the registry only where something changed."""
+        used = [(name, entry) for name, entry in list(self._entries.items()) if entry.is_used]
+        if not used:
+            return
         until, marker = self._clock() + SECONDS, self._database.change_marker()
-        for name, entry in list(self._entries.items()):
-            if not entry.is_used:
-                continue
+        for name, entry in used:
             entry.is_used = False
             is_current = entry.failures == self._database.failures and not self._is_changed(entry)
             if is_current and marker is not None and marker == entry.change_marker:

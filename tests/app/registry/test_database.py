@@ -64,3 +64,22 @@ def test_a_change_of_one_model_is_none_of_others_until_there_are_too_many(databa
     # What is forgotten counts as changed, and never the other way round.
     assert database.changed_since(before, "yours")
     assert not database.changed_since(database.commits, "yours")
+
+
+def test_the_change_marker_stays_the_same_until_somebody_commits(database: Database) -> None:
+    other = Database(database.url)
+    marker = database.change_marker()
+    assert marker is not None
+    with database.reading() as session:
+        session.execute(text("SELECT 1"))
+    assert database.change_marker() == marker
+    for number, writer in enumerate((database, other)):
+        with writer.writing() as session:
+            workers.beat(session, f"w{number}", concurrency=1, running=0, forget_after_seconds=60)
+        marker, before = database.change_marker(), marker
+        assert marker != before
+    other.close()
+
+
+def test_there_is_no_change_marker_where_no_registry_answers(tmp_path: Path) -> None:
+    assert Database(f"sqlite:///{tmp_path}/nowhere/registry.sqlite3").change_marker() is None
