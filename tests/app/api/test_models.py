@@ -182,6 +182,8 @@ def test_a_file_that_is_no_model_leaves_nothing(
 WEIGHT = b"\x00" * 256
 
 
+# Hostile input; the checks themselves are tested in `tests/app/intake`.
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("archive", "status", "words"),
     [
