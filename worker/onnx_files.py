@@ -29,6 +29,10 @@ _SMALLEST_EXTERNAL_BYTES = 1024
 # onnx's own key for the folder that a reference is relative to. It is for models in memory; no file has it.
 _FOLDER = "basepath"
 
+# The fields of a tensor that hold its values, and those of a reference.
+_VALUES = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+_REFERENCE = frozenset({"dims", "data_type", "name", "external_data", "data_location"})
+
 
 def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     """Load the model at `path`.
@@ -59,7 +63,10 @@ def save(model: onnx.ModelProto, path: Path, *, limit: int | None = None) -> Pat
     """
     size = sum(map(stored_bytes, tensors(model)))
     if size > (INLINE_LIMIT_BYTES if limit is None else limit):
-        data = _move_out(_large_initializers(model), path)
+        large = list(_large_initializers(model))
+        data = _move_out(large, path)
+        for tensor in large:
+            keep_only_reference(tensor)
     elif size > MAPPED_ABOVE_BYTES:
         for tensor in list(tensors(model))[len(model.graph.initializer) :]:
             _read(tensor)
@@ -85,9 +92,15 @@ def save_beside(model: onnx.ModelProto, path: Path, *, limit: int | None = None)
     Returns:
         The data file beside `path`, or None.
     """
-    read = [tensor for tensor in _large_initializers(model) if not is_external(tensor)]
+    is_beyond_protobuf = sum(map(stored_bytes, tensors(model))) > INLINE_LIMIT_BYTES
+    large = list(_large_initializers(model))
+    # Of others, reading them back would not give the same message.
+    read = [tensor for tensor in large if not is_external(tensor) and (is_beyond_protobuf or _is_raw(tensor))]
     is_large = sum(map(stored_bytes, read)) > (MAPPED_ABOVE_BYTES if limit is None else limit)
     data = _move_out(read, path) if is_large else None
+    if is_beyond_protobuf:
+        for tensor in filter(is_external, large):
+            keep_only_reference(tensor)
     references = [tensor for tensor in tensors(model) if is_external(tensor)]
     for tensor in references:
         _set_folder(tensor, None)
@@ -114,12 +127,24 @@ def _move_out(found: Iterable[TensorProto], path: Path) -> Path:
             file.seek(-file.tell() % _ALIGNMENT, 1)
             offset = file.tell()
             file.write(content)
-            moved = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-            moved.data_location = TensorProto.EXTERNAL
+            for field in _VALUES:
+                tensor.ClearField(field)
+            tensor.data_location = TensorProto.EXTERNAL
+            del tensor.external_data[:]
             for key, value in (("location", data.name), ("offset", offset), ("length", len(content))):
-                moved.external_data.add(key=key, value=str(value))
-            tensor.CopyFrom(moved)
+                tensor.external_data.add(key=key, value=str(value))
     return data
+
+
+def _is_raw(tensor: TensorProto) -> bool:
+    return tensor.HasField("raw_data") and not tensor.HasField("data_location")
+
+
+def keep_only_reference(tensor: TensorProto) -> None:
+    """Drop what else is said of a tensor, such as its `doc_string`."""
+    for field, _ in tensor.ListFields():
+        if field.name not in _REFERENCE:
+            tensor.ClearField(field.name)
 
 
 def _read(tensor: TensorProto) -> None:

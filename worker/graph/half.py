@@ -54,6 +54,9 @@ class _Halving:
             self._rewrite_nodes(graph.node, [cast for cast in casts if cast is not None])
         for function in self.model.functions:
             self._rewrite_nodes(function.node, [])
+        for tensor in onnx_files.tensors(self.model):
+            if onnx_files.is_external(tensor):
+                onnx_files.keep_only_reference(tensor)
 
     def _halve_initializer(self, tensor: TensorProto) -> onnx.NodeProto | None:
         """Store `tensor` in half precision under a new name; returns the Cast that brings back the old one."""
