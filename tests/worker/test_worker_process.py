@@ -17,6 +17,8 @@ from app.settings import Settings
 from tests.worker.runs import submitted
 from tests.worker.test_failures import broken
 
+pytestmark = pytest.mark.e2e
+
 SECRET = "hunter2"
 
 
