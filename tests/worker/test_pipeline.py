@@ -28,8 +28,8 @@ from worker.channel import Channel
 from worker.job_progress import job_progress
 from worker.methods import fp16
 
-#: The name of a method → the outcome of its job, and the job's folder.
-JobOf = Callable[[str], tuple[Outcome, Path]]
+#: The name of a method → the outcome of its job.
+JobOf = Callable[[str], Outcome]
 
 _STAGES = ["prepare", "calibrate", "quantize", "gate", "evaluate"]
 
@@ -69,26 +69,26 @@ def _run(spec: JobSpec, folder: Path) -> Outcome:
 
 @pytest.fixture(scope="module")
 def job_of(tmp_path_factory: pytest.TempPathFactory) -> JobOf:
-    """A job of a method, and its folder: run once for all tests that only read its outcome."""
-    jobs: dict[str, tuple[Outcome, Path]] = {}
+    """The outcome of a method's job, which runs once for all tests that only read it."""
+    outcomes: dict[str, Outcome] = {}
 
-    def job_of(method: str) -> tuple[Outcome, Path]:
+    def job_of(method: str) -> Outcome:
         if method == "qat":
             needs_torch()
-        if method not in jobs:
+        if method not in outcomes:
             folder = tmp_path_factory.mktemp(method)
             proto, arrays = models.classifier(), _images()
             labels = answer(models.write(proto, folder), arrays)[0].argmax(axis=1)
-            spec = _lay_out(folder, method, proto, {**arrays, "label": labels}, max_accuracy_drop=0.1, seed=3)
-            jobs[method] = _run(spec, folder), folder
-        return jobs[method]
+            spec = _lay_out(folder, method, proto, {**arrays, "label": labels}, max_accuracy_drop=0.1)
+            outcomes[method] = _run(spec, folder)
+        return outcomes[method]
 
     return job_of
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_outcome_of_each_method_is_measured_on_the_held_out_part(job_of: JobOf, method: str) -> None:
-    outcome, _ = job_of(method)
+    outcome = job_of(method)
     assert outcome.samples == 48
     assert outcome.original.accuracy == 1.0
     figures = outcome.variant
@@ -112,8 +112,10 @@ def test_the_outcome_of_each_method_is_measured_on_the_held_out_part(job_of: Job
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_report_is_strict_json_and_tells_the_circumstances(job_of: JobOf, method: str) -> None:
-    outcome, folder = job_of(method)
+def test_the_report_is_strict_json_and_tells_the_circumstances(tmp_path: Path, method: str) -> None:
+    if method == "qat":
+        needs_torch()
+    outcome = _run(_lay_out(tmp_path, method, models.classifier(), _images(), seed=3), tmp_path)
     report = json.loads(json.dumps(outcome.report, allow_nan=False))
     assert report["method"]["name"] == method
     assert report["method"]["options"]["seed"] == 3
@@ -124,8 +126,8 @@ def test_the_report_is_strict_json_and_tells_the_circumstances(job_of: JobOf, me
     assert report["dataset"]["split"]["calibration_samples"] == 48
     assert report["machine"].keys() >= {"model", "architecture", "cores", "vnni"}
     assert report["versions"]["onnxruntime"]
-    assert report["size"]["variant_bytes"] == (folder / "variant.onnx").stat().st_size
-    assert report["size"]["original_bytes"] == (folder / "original.onnx").stat().st_size
+    assert report["size"]["variant_bytes"] == (tmp_path / "variant.onnx").stat().st_size
+    assert report["size"]["original_bytes"] == (tmp_path / "original.onnx").stat().st_size
     assert report["latency"]["pairs"] >= 10
     assert report["latency"]["intra_op_threads"] == 1
     assert len(report["layers"]) == len(outcome.layers)
@@ -193,7 +195,7 @@ def test_int8_is_never_judged_on_a_sample_that_calibrated_it(tmp_path: Path, mon
 
 @pytest.mark.parametrize("method", METHODS)
 def test_all_methods_are_judged_on_the_same_samples(job_of: JobOf, method: str) -> None:
-    digests = {job_of(name)[0].report["dataset"]["split"]["evaluation_digest"] for name in ("fp16", method)}
+    digests = {job_of(name).report["dataset"]["split"]["evaluation_digest"] for name in ("fp16", method)}
     assert len(digests) == 1
 
 
