@@ -23,10 +23,10 @@ def test_a_million_keys_are_refused_quickly() -> None:
     flat = b"{" + b",".join(b'"k%d":0' % number for number in range(1_000_000)) + b"}"
     spread = b'{"inputs":[' + b",".join([b'{"a":1,"b":2}'] * 500_000) + b"]}"
     for bomb in (flat, spread):
-        started = time.perf_counter()
+        started = time.thread_time()
         with pytest.raises(Invalid, match="keys"):
             json_object(bomb)
-        assert time.perf_counter() - started < 3
+        assert time.thread_time() - started < 3
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"7", b"null", b'"text"', b"{", b'{"a":NaN}', b'{"a":"\xff"}', b"{}{}"])
