@@ -1,6 +1,7 @@
 """A gateway without a worker: what it answers, and what it keeps."""
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,7 +75,13 @@ class Kept:
             }
         database.close()
         blobs = sorted(open_store(self._settings).digests())
-        return rows, blobs, sorted(str(path) for path in self._settings.scratch_folder.rglob("*"))
+        # Unlike `rglob`, `walk` passes over a folder that is removed meanwhile.
+        scratch = [
+            os.path.join(parent, name)
+            for parent, folders, files in os.walk(self._settings.scratch_folder)
+            for name in (*folders, *files)
+        ]
+        return rows, blobs, sorted(scratch)
 
 
 @pytest.fixture

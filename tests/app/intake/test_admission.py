@@ -113,8 +113,8 @@ def test_a_child_that_claims_another_digest_is_not_believed(room: Room, monkeypa
     content = graphs.linear_classifier().SerializeToString()
     real = sandbox._Child.ask
 
-    def lying(self: sandbox._Child, *asked: object) -> dict[str, object]:
-        answer = real(self, *asked)  # type: ignore[arg-type]
+    def lying(self: sandbox._Child, *asked: object, **options: object) -> dict[str, object]:
+        answer = real(self, *asked, **options)  # type: ignore[arg-type]
         return answer | {"digest": "0" * 64, "file_digest": "0" * 64}
 
     monkeypatch.setattr(sandbox._Child, "ask", lying)
