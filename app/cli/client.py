@@ -146,6 +146,8 @@ def _follow_to_end(connection: Connection, jobs: list[dict[str, Any]]) -> None:
         if job["state"] != "succeeded":
             line = f"{job['variant']} {job['state']}: {job['error'] or 'by request'}"
             console.print(Text(line, style="red"), soft_wrap=True)
+        if job["state"] == "failed":
+            console.print(Text(f"octet jobs show {job['id']} says why", style="dim"), soft_wrap=True)
     if any(job["state"] != "succeeded" for job in ended):
         raise typer.Exit(1)
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -31,18 +31,31 @@ _BOUNDLESS = Console(width=10_000)
 _UNMARKED = Marks()
 
 
-def comparison(model: str, rows: Sequence[Row], width: int, marks: Marks = _UNMARKED) -> Table:
-    """The variants of `model`, one a row; what was not measured is a dash. The wider the terminal, the more columns."""
+def comparison(model: str, rows: Sequence[Row], width: int, marks: Marks = _UNMARKED) -> RenderableType:
+    """The variants of `model`, one a row; what was not measured is a dash.
+
+    A line below names the columns that a terminal of `width` has no room for.
+    """
     columns = [each for each in _COLUMNS if each != "revision" or len({row["revision"] for row in rows}) > 1]
     further = list(dict.fromkeys(metric.label for row in rows for metric in further_metrics(metrics_of(row))))
     columns[columns.index("verdict") : columns.index("verdict")] = further
-    left_out = iter((*_FIRST_TO_GO[:2], *reversed(further), *_FIRST_TO_GO[2:]))
+    wanted = tuple(columns)
+    first_to_go = iter((*_FIRST_TO_GO[:2], *reversed(further), *_FIRST_TO_GO[2:]))
     while True:
         table = _table(model, rows, columns, marks)
-        narrower = next(left_out, None)
+        narrower = next(first_to_go, None)
         if narrower is None or _BOUNDLESS.measure(table).maximum <= width:
-            return table
+            break
         columns.remove(narrower)
+    left_out = [heading or "size ratio" for heading in wanted if heading not in columns]
+    return Group(table, _left_out(model, left_out)) if left_out else table
+
+
+def _left_out(model: str, headings: Sequence[str]) -> Text:
+    words = (
+        f"left out for lack of width: {', '.join(headings)}; a wider terminal or octet compare {model} --json shows all"
+    )
+    return Text(words, style="dim")
 
 
 def _table(model: str, rows: Sequence[Row], columns: Sequence[str], marks: Marks) -> Table:
@@ -129,16 +142,19 @@ def footnote(rows: Sequence[Row], marks: Marks = _UNMARKED) -> str:
 
 def jobs(rows: Sequence[Row]) -> Table:
     """Jobs, one a row."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    # Gaps as narrow as this let a row of names of eight letters fit into 80 columns.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     # An id is there to be copied, so it is never cut short.
     table.add_column("job", no_wrap=True, min_width=32)
-    for heading in ("model", "variant", "state", "stage"):
+    for heading in ("model", "variant"):
         table.add_column(heading, overflow="fold")
-    table.add_column("", justify="right")
+    table.add_column("state", no_wrap=True)
+    table.add_column("stage", no_wrap=True, justify="right")
     for row in rows:
         state = Text(row["state"], style=_STATE_STYLES.get(row["state"], ""))
         cells = [Text(str(row[name])) for name in ("id", "model", "variant")]
-        table.add_row(*cells, state, row["stage"], f"{row['progress']:.0%}")
+        stage = f"{row['stage']} " if row["state"] == "running" else ""
+        table.add_row(*cells, state, f"{stage}{row['progress']:.0%}")
     return table
 
 

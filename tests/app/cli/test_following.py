@@ -64,6 +64,7 @@ def test_one_job_that_does_not_succeed_fails_the_command(
     done = octet(Server({"fp16": "succeeded", "int8": state}), "quantize", "resnet", "fp16", "int8")
     assert done.exit_code == 1
     assert words in output.getvalue().splitlines()
+    assert ("octet jobs show " in output.getvalue()) == (state == "failed")
     assert "fp16 succeeded" not in output.getvalue()
 
 

@@ -18,6 +18,11 @@ def line_of(word: str, shown: list[str]) -> str:
     return line
 
 
+def words_of(shown: list[str]) -> str:
+    """All text, as if no line were wrapped."""
+    return " ".join(" ".join(shown).split())
+
+
 def test_a_wide_terminal_is_shown_every_figure() -> None:
     shown = lines(tables.comparison("resnet", [ORIGINAL, INT8], 160), 160)
     cells = line_of("int8", shown).split()
@@ -51,7 +56,21 @@ def test_a_metric_without_a_column_of_its_own_gets_one_after_the_others() -> Non
     shown = lines(tables.comparison("resnet", [ORIGINAL, INT8 | {"metrics": [psnr]}], 180), 180)
     assert line_of("int8", shown).split()[-4:] == ["27.4", "41.25", "dB", "accepted"]
     assert "psnr db" in "\n".join(shown)
-    assert "psnr db" not in "\n".join(lines(tables.comparison("resnet", [INT8 | {"metrics": [psnr]}], 80), 80))
+    narrow = lines(tables.comparison("resnet", [INT8 | {"metrics": [psnr]}], 80), 80)
+    assert "psnr db" not in line_of("variant", narrow)
+    assert "SQNR dB, psnr db, verdict;" in words_of(narrow)
+
+
+def test_a_line_names_the_columns_that_a_narrow_terminal_has_no_room_for() -> None:
+    wide, usual, narrow = (
+        words_of(lines(tables.comparison("resnet", [ORIGINAL, INT8], width), width)) for width in (160, 80, 50)
+    )
+    assert "left out" not in wide
+    assert usual.endswith(
+        "left out for lack of width: version, 95% interval, cosine, SQNR dB, verdict;"
+        " a wider terminal or octet compare resnet --json shows all"
+    )
+    assert "size ratio" in narrow
 
 
 def test_only_the_default_is_marked() -> None:
@@ -83,6 +102,17 @@ def test_an_id_of_a_job_is_never_cut_short() -> None:
     shown = lines(tables.jobs([job]), 80)
     assert any(job["id"] in line for line in shown)
     assert any(line.rstrip().endswith("40%") for line in shown)
+
+
+def test_jobs_of_short_names_take_one_line_each_at_80_columns() -> None:
+    names = {"model": "resnet20", "variant": "int8-new"}
+    running = JOB | names | {"state": "running", "stage": "calibrate", "progress": 0.4}
+    shown = lines(tables.jobs([running, JOB | names | {"state": "succeeded", "stage": "done", "progress": 1.0}]), 80)
+    rows = [line.split()[1:] for line in shown if "0000" in line]
+    assert rows == [
+        ["resnet20", "int8-new", "running", "calibrate", "40%"],
+        ["resnet20", "int8-new", "succeeded", "100%"],
+    ]
 
 
 def test_failures_tell_the_reason_to_the_letter() -> None:
