@@ -13,9 +13,10 @@ import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from app.contracts.job_spec import JobSpec
-from app.errors import OctetError
+from app.errors import JobFailed, OctetError
 from worker import pipeline
 from worker.channel import Channel, ChannelHandler, claim_stdout, end_with_parent
 from worker.job_progress import job_progress
@@ -58,7 +59,13 @@ def _is_out_of_memory(error: Exception) -> bool:
     )
 
 
+def _refuse_debugger(*_: object, **__: object) -> NoReturn:
+    """For `breakpoint()`, which would wait for a terminal until the job's time is up."""
+    raise JobFailed("breakpoint(): no terminal here; keep the folder of the job and use python -m worker.rerun FOLDER")
+
+
 if __name__ == "__main__":
+    sys.breakpointhook = _refuse_debugger
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)
     messages = claim_stdout()

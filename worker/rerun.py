@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app import custom_operators, logs
-from app.contracts.job_spec import JobSpec
+from app.contracts.job_spec import FILE_NAME, JobSpec
 from app.settings import Settings
 from worker import pipeline
 from worker.methods import Stage
@@ -34,6 +34,16 @@ def _print_progress(stage: Stage, share: float, detail: Mapping[str, Any] | None
     print(f"{stage} {share:.0%}", (detail or {}).get("text", ""))
 
 
+def _folder(arguments: list[str]) -> Path:
+    """The folder that the command line names; exits with an error where it names no job."""
+    if len(arguments) != 1:
+        sys.exit("usage: python -m worker.rerun FOLDER")
+    folder = Path(arguments[0]).absolute()
+    if not (folder / FILE_NAME).is_file():
+        sys.exit(f"{folder} holds no {FILE_NAME}: name the folder of a failed job, such as .octet/failed-jobs/JOB_ID")
+    return folder
+
+
 if __name__ == "__main__":
     faulthandler.enable()
-    main(Path(sys.argv[1]).absolute())
+    main(_folder(sys.argv[1:]))

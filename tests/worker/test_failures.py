@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -137,6 +138,13 @@ def rerun(folder: Path, *before: str, stdin: str = "") -> subprocess.CompletedPr
     command = [sys.executable, "-P", *before, "-m", "worker.rerun", str(folder)]
     environment = os.environ | {"PYTHONPATH": str(CODE)}
     return subprocess.run(command, input=stdin, capture_output=True, text=True, env=environment, timeout=150)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [([], "usage"), (["missing"], "missing holds no job.json")])
+def test_a_rerun_of_no_job_is_one_line(monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["rerun", *arguments])
+    with pytest.raises(SystemExit, match=words):
+        runpy.run_module("worker.rerun", run_name="__main__")
 
 
 def test_the_folder_of_a_failed_job_can_be_run_again_under_a_debugger(settings: Settings, database: Database) -> None:

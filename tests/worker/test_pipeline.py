@@ -257,9 +257,9 @@ def test_a_variant_that_breaks_fails_at_the_gate(tmp_path: Path, monkeypatch: py
         _run(_lay_out(tmp_path, "fp16", models.classifier(), _images()), tmp_path)
 
 
-def _child(folder: Path) -> subprocess.Popen[bytes]:
+def _child(folder: Path, *program: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "worker.job_process", str(folder), "INFO"],
+        [sys.executable, "-P", *(program or ("-m", "worker.job_process")), str(folder), "INFO"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -295,6 +295,18 @@ def test_the_child_tells_its_progress_and_then_the_outcome_and_leaves_its_inputs
     assert shares == sorted(shares)
     assert 0.0 <= shares[0] <= shares[-1] <= 1.0
     assert {file.name: file.read_bytes() for file in kept.iterdir()} == before
+
+
+def test_a_breakpoint_in_the_child_ends_the_job_and_waits_for_nobody(tmp_path: Path) -> None:
+    _lay_out(tmp_path, "fp16", models.classifier(), _images())
+    code = (
+        "import runpy; from worker import pipeline; pipeline.run = lambda *_: breakpoint();"
+        " runpy.run_module('worker.job_process', run_name='__main__')"
+    )
+    child = _child(tmp_path, "-c", code)
+    (last,) = _messages(child)
+    assert child.returncode == 1
+    assert last["error"].endswith("use python -m worker.rerun FOLDER")
 
 
 def test_a_broken_model_is_one_error_line_for_the_client(tmp_path: Path) -> None:
