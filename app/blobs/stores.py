@@ -8,7 +8,9 @@ from app.errors import Invalid
 from app.settings import Settings
 
 #: URL scheme -> "module:Class". The module is imported only when its scheme is used.
-STORES: dict[str, str] = {"file": "app.blobs.local:LocalBlobStore"}
+STORES: dict[str, str] = {
+    "file": "app.blobs.local:LocalBlobStore",
+}
 
 
 def open_store(settings: Settings) -> BlobStore:

@@ -14,7 +14,9 @@ from app.errors import UnknownEngine
 __all__ = ["ENGINES", "ENTRY_POINTS", "Engine", "LoadedModel", "TensorSpec", "get", "names"]
 
 #: Engine → `module:Class`.
-ENGINES: dict[str, str] = {"onnxruntime": "app.engines.onnxruntime:OnnxRuntimeEngine"}
+ENGINES: dict[str, str] = {
+    "onnxruntime": "app.engines.onnxruntime:OnnxRuntimeEngine",
+}
 
 #: Where other packages add rows, in any process that can import them.
 ENTRY_POINTS = "octet.engines"

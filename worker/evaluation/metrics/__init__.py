@@ -10,7 +10,12 @@ from worker.evaluation.metrics.metric import AnswerBatch, Breach, Figure, Metric
 from worker.evaluation.metrics.sqnr import Sqnr
 
 #: In the order in which users see them. A search minimizes the loss that the first of them can tell.
-METRICS: tuple[type[Metric], ...] = (Accuracy, Agreement, Cosine, Sqnr)
+METRICS: tuple[type[Metric], ...] = (
+    Accuracy,
+    Agreement,
+    Cosine,
+    Sqnr,
+)
 
 
 def metrics_for(subject: Subject) -> tuple[Metric, ...]:
