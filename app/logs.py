@@ -92,19 +92,21 @@ def _configuration(level: str, form: Form, subject: Subject) -> dict[str, Any]:
     forms = {
         "text": {"format": f"%(asctime)s %(levelname)s %(name)s [%({subject})s] %(message)s"},
         "json": {
-            "()": "pythonjsonlogger.orjson.OrjsonFormatter",
+            "()": "app.json_logs.MaskedJsonFormatter",
             "fmt": f"%(asctime)s %(levelname)s %(name)s %({subject})s %(message)s",
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
         },
     }
     # The server's own line for each request knows neither its name nor its variant: ours is in `app.front`.
     noisy = ("uvicorn.access", "httpx", "celery", "kombu", "amqp", "alembic")
+    # A password masked in a line of JSON may end with the quote that ends its text: that form masks each text.
+    handler = "logging.StreamHandler" if form == "json" else _Masking
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "filters": {"subject": {"()": _WithSubject, "subject": subject}},
         "formatters": {"form": forms[form]},
-        "handlers": {"stderr": {"()": _Masking, "formatter": "form", "filters": ["subject"]}},
+        "handlers": {"stderr": {"()": handler, "formatter": "form", "filters": ["subject"]}},
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {name: {"level": "WARNING"} for name in noisy},
     }

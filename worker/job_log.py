@@ -65,7 +65,8 @@ class JobLog:
     def _add_printed(self, line: str) -> None:
         self._printed_lines += 1
         if self._printed_lines <= _MOST_PRINTED_LINES:
-            _log.info("%s", line[:_LONGEST_LINE])
+            # Masked as a whole, as below.
+            _log.info("%s", masked(line)[:_LONGEST_LINE])
         elif self._printed_lines == _MOST_PRINTED_LINES + 1:
             _log.warning("the job's process has printed %d lines: no more are logged", _MOST_PRINTED_LINES)
         self._keep(line)

@@ -29,7 +29,12 @@ class LocalBlobStore:
         parts = urlsplit(url)
         if parts.netloc not in {"", "localhost"} or parts.query or parts.fragment or not parts.path.startswith("/"):
             raise Invalid("OCTET_BLOBS: a file:// URL must name an absolute path, such as file:///srv/octet/blobs")
-        return cls(Path(unquote(parts.path)))
+        folder = Path(unquote(parts.path))
+        try:
+            return cls(folder)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise Invalid(f"OCTET_BLOBS: {str(folder)!r} cannot be used: {reason}") from error
 
     def put(self, path: Path, digest: str) -> None:
         target = self._place(digest)

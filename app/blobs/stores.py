@@ -19,7 +19,10 @@ def open_store(settings: Settings) -> BlobStore:
     Raises:
         Invalid: The URL has an unknown scheme, or the store cannot use the URL.
     """
-    scheme = urlsplit(settings.blob_url).scheme
+    try:
+        scheme = urlsplit(settings.blob_url).scheme
+    except ValueError as error:
+        raise Invalid(f"OCTET_BLOBS: this is no URL: {error}") from error
     if scheme not in STORES:
         known = ", ".join(f"{name}://" for name in STORES)
         raise Invalid(f"OCTET_BLOBS: unknown URL scheme {scheme!r}; expected one of {known}")

@@ -38,8 +38,8 @@ def of_job(session: Session, job_id: str) -> list[JobFailure] | None:
 
 
 def storable(text: str) -> str:
-    """Return `text` without secrets, and without NUL, which PostgreSQL does not store."""
-    return masked(text).replace("\0", "")
+    """Return `text` without secrets, without NUL, which PostgreSQL does not store, and with surrogates as `\\udc80`."""
+    return masked(text).replace("\0", "").encode(errors="backslashreplace").decode()
 
 
 def _end(text: str) -> str:

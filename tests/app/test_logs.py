@@ -2,6 +2,7 @@ import json
 import logging
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Literal
@@ -113,3 +114,33 @@ def test_what_nothing_catches_is_logged_without_secrets(capsys: pytest.CaptureFi
 def test_a_password_among_the_parameters_of_a_connection_is_masked(text: str, shown: str) -> None:
     assert shown in masked(text)
     assert "hunter2" not in masked(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['no "postgresql://db/octet?password=hunter2" here', "a name of a file: \udc80"],
+)
+def test_what_is_masked_leaves_json_whole(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logging.getLogger("octet.test").exception("%s", text, extra={"path": "/v2/models/m@int8", "urls": [text]})
+    said = json.loads(capsys.readouterr().err)
+    assert said["message"] == masked(text).replace("\udc80", "\\udc80")
+    assert said["path"] == "/v2/models/m@int8"
+
+
+def test_masking_takes_no_texts_of_two_fields_for_one_password(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    logging.getLogger("octet.test").info("http://127.0.0.1:8000", extra={"path": "/v2/models/m@int8"})
+    said = json.loads(capsys.readouterr().err)
+    assert (said["message"], said["path"]) == ("http://127.0.0.1:8000", "/v2/models/m@int8")
+
+
+def test_masking_takes_no_longer_for_a_text_made_to_slow_it() -> None:
+    text = "://a:" * 200_000
+    begun = time.process_time()
+    assert masked(text) == text
+    assert masked(text + "b@") == "://a:***@"
+    assert time.process_time() - begun < 2  # it took 25 s for an eighth of it

@@ -64,3 +64,9 @@ def test_no_secret_and_nothing_that_controls_a_terminal_is_kept(caplog: pytest.L
     assert "0" * 32 not in log.text
     assert log.text.splitlines()[0] == "redis://:***@broker�"
     assert not {"\x1b", "\x00", "\x07", "\r"} & set(log.text + caplog.text)
+
+
+def test_no_secret_is_cut_in_two_before_it_is_masked(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        JobLog().add_output(b"x" * 4070 + b" redis://:hunter2-and-more@broker\n")
+    assert "hunter2" not in caplog.text

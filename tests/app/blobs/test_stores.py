@@ -44,3 +44,9 @@ def test_an_unknown_scheme_is_refused_with_those_that_exist(
 def test_a_file_url_must_name_an_absolute_folder_of_this_machine(url: str, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="absolute path"):
         open_store(Settings(home=tmp_path, blobs=url))
+
+
+@pytest.mark.parametrize("url", ["file:///dev/null/blobs", "file:///proc/blobs", "file:///srv/%00", "file://[blobs"])
+def test_a_folder_that_cannot_be_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=r"^OCTET_BLOBS: "):
+        open_store(Settings(home=tmp_path, blobs=url))

@@ -19,7 +19,7 @@ def failed(database: Database, submit: Submit) -> str:
     with database.writing() as session:
         lease = jobs.claim(session, job_id)
     assert lease is not None
-    secret = "cannot reach postgresql://octet:hunter2@db/octet\0"
+    secret = "cannot reach postgresql://octet:hunter2@db/octet \udc80\0"
     with database.writing() as session:
         jobs.fail(session, lease, secret, traceback="x" * 100_000 + secret, log="y" * 100_000 + secret)
     return job_id
@@ -29,7 +29,7 @@ def test_what_is_kept_is_bounded_and_without_secrets(database: Database, failed:
     with database.reading() as session:
         (failure,) = failures.of_job(session, failed) or []
         error = jobs.find(session, failed).error
-    assert failure.error == error == "cannot reach postgresql://octet:***@db/octet"
+    assert failure.error == error == "cannot reach postgresql://octet:***@db/octet \\udc80"
     assert failure.traceback is not None
     for text in (failure.traceback, failure.log):
         assert len(text) == 1 << 16
