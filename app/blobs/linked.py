@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from app.blobs.store import BlobStore
-from app.errors import MissingBlob
+from app.errors import MissingBlob, NoSpace, is_full
 
 
 @contextmanager
@@ -37,4 +37,15 @@ def _link(source: Path, target: Path, digest: str) -> None:
     except OSError as error:
         if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK}:
             raise
+        _copy(source, target, digest)
+
+
+def _copy(source: Path, target: Path, digest: str) -> None:
+    try:
         shutil.copyfile(source, target)
+    except FileNotFoundError as error:
+        raise MissingBlob(digest) from error
+    except OSError as error:
+        if is_full(error):
+            raise NoSpace("the disk that blobs are copied to is full") from error
+        raise

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,22 @@ def test_a_blob_that_is_deleted_before_it_is_linked_is_missing(
     store.put(new_file, DIGEST)
     monkeypatch.setattr(os, "link", _failing(errno.ENOENT))
     with pytest.raises(MissingBlob), linked(store, {tmp_path / "linked": DIGEST}):
+        pass
+
+
+@pytest.mark.parametrize(("number", "expected"), [(errno.ENOENT, MissingBlob), (errno.ENOSPC, NoSpace)])
+def test_a_copy_that_fails_says_why(
+    store: LocalBlobStore,
+    new_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    expected: type[Exception],
+) -> None:
+    store.put(new_file, DIGEST)
+    monkeypatch.setattr(os, "link", _failing(errno.EXDEV))
+    monkeypatch.setattr(shutil, "copyfile", _failing(number))
+    with pytest.raises(expected), linked(store, {tmp_path / "copied": DIGEST}):
         pass
 
 
