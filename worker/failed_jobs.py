@@ -38,8 +38,9 @@ class FailedJobs:
             except OSError as error:
                 _log.warning("the folder of failed job %s is not kept: %s", job_id, error)
                 kept = None
-        shutil.rmtree(folder, ignore_errors=True)
+        # Before the job's folder goes: where that one filled the disk, its space would hide what the kept ones take.
         self.trim()
+        shutil.rmtree(folder, ignore_errors=True)
         return kept if kept is not None and kept.is_dir() else None
 
     def job_ids(self) -> list[str]:

@@ -2,13 +2,13 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from app.blobs import BlobStore
 from app.intake.deposit import discard
 from app.intake.leftovers import orphaned_job_folders, unnamed_blobs
 from app.periodic import Periodic
-from app.registry import Database, Session, jobs, workers
+from app.registry import Database, jobs, workers
 from app.registry.jobs import Heartbeat, Waiting
 from app.scratch import job_folder
 from app.settings import Settings
@@ -90,10 +90,6 @@ class Sweeper:
         for folder in orphaned_job_folders(self._database, self._settings.scratch_folder):
             shutil.rmtree(folder, ignore_errors=True)
         self._runner.discard_checkpoints()
-
-    @staticmethod
-    def _has_failed(session: Session, heartbeat: Heartbeat, expired: Collection[str]) -> bool:
-        return heartbeat.job_id in expired and jobs.state_of(session, heartbeat.job_id) == "failed"
 
     def tidy(self) -> None:
         """Remove what nothing names: blobs of processes that were killed before they could, folders of deleted jobs."""

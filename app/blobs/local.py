@@ -86,6 +86,8 @@ class LocalBlobStore:
         yield self._place(digest)
 
     def diagnose(self, settings: Settings) -> str | None:
+        if not os.access(self._folder, os.W_OK | os.X_OK):
+            return f"{self._folder} cannot be written to, so uploads and jobs fail"
         if self._folder.stat().st_dev == settings.scratch_folder.stat().st_dev:
             return None
         return f"{self._folder} and {settings.scratch_folder} are on different disks, so each use copies its blobs"

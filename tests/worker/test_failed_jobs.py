@@ -50,6 +50,22 @@ def test_a_full_disk_gets_all_folders_back(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "job").exists()
 
 
+def test_a_job_that_fills_the_disk_gets_the_space_of_kept_folders_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed_jobs = FailedJobs(tmp_path, 5)
+    failed_jobs.keep(folder(tmp_path), "a")
+    job = folder(tmp_path)
+
+    def disk(_: object) -> SimpleNamespace:
+        free = 0 if job.exists() else 500
+        return SimpleNamespace(f_blocks=1000, f_bavail=free, f_files=1000, f_favail=1000)
+
+    monkeypatch.setattr(os, "statvfs", disk)
+    assert failed_jobs.keep(job, "b") is None
+    assert failed_jobs.job_ids() == []
+
+
 def test_a_folder_that_cannot_be_moved_is_removed(tmp_path: Path) -> None:
     (tmp_path / "failed-jobs").write_text("in the way")
     assert FailedJobs(tmp_path, 5).keep(folder(tmp_path), "a") is None

@@ -133,3 +133,10 @@ def test_a_folder_on_the_disk_of_the_scratch_folder_has_nothing_to_change(tmp_pa
         trouble = LocalBlobStore(Path("/dev/shm")).diagnose(settings)
         assert trouble is not None
         assert "different disks" in trouble
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(
+    store: LocalBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "cannot be written to" in (store.diagnose(Settings(home=tmp_path)) or "")
