@@ -1,5 +1,6 @@
 """Several workers that are told of the same job at once, and several clients that ask for the same thing at once."""
 
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,7 +37,8 @@ def unmanned(service: Service) -> Iterator[Service]:
 
 def without_workers(service: Service) -> None:
     for name in [name for name in service.processes if name.startswith("worker")]:
-        assert service.processes.pop(name).end() == 0
+        # A worker that is still starting has no handler for the signal yet.
+        assert service.processes.pop(name).end() in {0, -signal.SIGTERM}
 
 
 def start_workers(service: Service, count: int) -> None:

@@ -29,11 +29,12 @@ STAGES = ("starting", "prepare", "calibrate", "quantize", "gate", "evaluate")
 #: In the order in which a job passes through them; `search` and `train` are of one method each.
 ORDER = ("queued", "starting", "prepare", "calibrate", "quantize", "search", "train", "gate", "evaluate")
 
-TRIES = 5
+#: A stage may take less than a slice, so that a job is caught behind it.
+TRIES = 20
 #: A job's process runs for so long at a time until it is where it is to be caught: its stages take longer.
 SLICE_SECONDS = 0.002
 #: While libraries are loaded, and where a stage of seconds is waited for.
-LONG_SLICE_SECONDS = 0.03
+LONG_SLICE_SECONDS = 0.01
 LONG = ("starting", "search", "train")
 #: For the worker to tell the registry what the process has told it.
 TOLD_SECONDS = 0.005
