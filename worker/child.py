@@ -12,14 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, FiniteFloat
+
 from app.confinement import Grant, start
+from app.contracts.outcome import Outcome
 from app.engines.cpu import usable_cores
+from app.errors import JobFailed
 from worker.job_log import JobLog
 
 _GRACE_SECONDS = 60
 #: How long the last lines of a process that has ended, or its stack, may take to come.
 _DRAIN_SECONDS = 2.0
 _CHUNK_BYTES = 1 << 16
+#: An outcome holds the whole report, with thumbnails of the samples that changed.
+_LONGEST_MESSAGE_BYTES = 1 << 28
 
 
 class Child:
@@ -48,13 +54,16 @@ class Child:
         """What the child says, as it says it; None at least once each `every_seconds`. Ends with the child.
 
         What it logs and prints goes to the job's log.
+
+        Raises:
+            JobFailed: The child sent something else than the messages of `worker.channel`.
         """
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         messages, output = self._process.stdout.fileno(), self._process.stderr.fileno()
         os.set_blocking(messages, False)
         os.set_blocking(output, False)
-        pending = b""
+        pending = bytearray()
         with selectors.DefaultSelector() as selector:
             selector.register(messages, selectors.EVENT_READ)
             selector.register(output, selectors.EVENT_READ)
@@ -68,13 +77,20 @@ class Child:
                 chunk = os.read(messages, _CHUNK_BYTES)
                 if not chunk:
                     return
-                *lines, pending = (pending + chunk).split(b"\n")
+                *lines, rest = chunk.split(b"\n")
                 for line in lines:
-                    message = json.loads(line)
+                    message = _parsed(bytes(pending + line))
+                    pending.clear()
                     if "log" in message:
                         self._log.add_record(message["log"])
-                        message = None
-                    yield message
+                        yield None
+                    else:
+                        yield message
+                pending += rest
+                if len(pending) > _LONGEST_MESSAGE_BYTES:
+                    raise JobFailed(f"the job's process sent a message of more than {_LONGEST_MESSAGE_BYTES} bytes")
+                if not lines:
+                    yield None
 
     def dump_stack(self) -> None:
         """Have the child print where each of its threads is, for the job's log."""
@@ -97,7 +113,7 @@ class Child:
         if code == -signal.SIGKILL:
             return f"the job's process was killed at stage '{stage}', most likely for want of memory"
         if code < 0:
-            name = signal.Signals(-code).name
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             return f"the job's process crashed with {name} at stage '{stage}': the model breaks the runtime"
         last = self._log.text.strip().rpartition("\n")[2] or "no message"
         return f"the job's process ended with code {code} at stage '{stage}': {last[:300]}"
@@ -121,3 +137,39 @@ class Child:
         else:
             self._log.end_output()
         return bool(chunk)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    logger: str
+    level: str
+    text: str
+
+
+class _Message(BaseModel):
+    """What `worker.channel` sends: one of progress, checkpoint, log record, error and outcome."""
+
+    model_config = ConfigDict(strict=True)
+
+    stage: str = ""
+    progress: FiniteFloat = 0.0
+    detail: dict[str, Any] | None = None
+    checkpoint: str = ""
+    log: _Record = _Record(logger="", level="", text="")
+    error: str = ""
+    traceback: str | None = None
+    outcome: dict[str, Any] = {}
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """The message in `line`. The process may run code of a hostile model, so nothing about it is taken for granted."""
+    try:
+        message: dict[str, Any] = json.loads(line)
+        if not {"stage", "checkpoint", "log", "error", "outcome"} & _Message.model_validate(message).model_fields_set:
+            raise ValueError("none of the messages that there are")
+        if "outcome" in message:
+            Outcome.model_validate(message["outcome"])
+    except (ValueError, RecursionError):
+        raise JobFailed("the job's process sent a malformed message") from None
+    return message

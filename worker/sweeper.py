@@ -10,6 +10,7 @@ from app.intake.leftovers import orphaned_job_folders, unnamed_blobs
 from app.periodic import Periodic
 from app.registry import Database, jobs, workers
 from app.registry.jobs import Heartbeat, Waiting
+from app.registry.references import referenced
 from app.scratch import job_folder
 from app.settings import Settings
 from worker.failed_jobs import FailedJobs
@@ -21,6 +22,8 @@ from worker.runner import Runner
 _LOST_AFTER_SECONDS = 5.0
 #: All blobs are looked at for that.
 _TIDY_EVERY_SECONDS = 3600.0
+#: Blobs without a row that are removed even when the registry names fewer.
+_MOST_LEFT_BLOBS = 4
 
 _log = logging.getLogger(__name__)
 
@@ -93,9 +96,24 @@ class Sweeper:
 
     def tidy(self) -> None:
         """Remove what nothing names: blobs of processes that were killed before they could, folders of deleted jobs."""
-        discard(self._database, self._blobs, unnamed_blobs(self._database, self._blobs))
+        self._remove_unnamed_blobs()
         kept = self._failed_jobs.job_ids()
         with self._database.reading() as session:
             known = jobs.known(session, kept)
         self._failed_jobs.remove(set(kept) - known)
         self._failed_jobs.trim()
+
+    def _remove_unnamed_blobs(self) -> None:
+        unnamed = unnamed_blobs(self._database, self._blobs)
+        with self._database.reading() as session:
+            named = len(referenced(session))
+        # A killed process leaves a few blobs. When most of a store has no row, the store is another registry's.
+        if len(unnamed) > max(named, _MOST_LEFT_BLOBS):
+            _log.warning(
+                "%d blobs of the store have no row in this registry, which names %d: if OCTET_BLOBS is another"
+                " service's store, choose a store for this one; else `octet gc` removes them",
+                len(unnamed),
+                named,
+            )
+            return
+        discard(self._database, self._blobs, unnamed)

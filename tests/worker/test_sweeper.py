@@ -84,6 +84,20 @@ def test_a_blob_that_a_killed_process_left_goes_and_one_in_the_making_stays(
     assert set(blobs.digests()) == {"a" * 64, "c" * 64}
 
 
+def test_the_blobs_of_another_service_stay(
+    settings: Settings, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    blobs = open_store(settings)
+    foreign = {f"{number:064x}" for number in range(5)}
+    for digest in foreign:
+        path = settings.scratch_folder / digest
+        path.write_bytes(digest.encode())
+        blobs.put(path, digest)
+    sweeper(settings, database).tidy()
+    assert set(blobs.digests()) == foreign
+    assert "5 blobs of the store have no row in this registry, which names 0" in caplog.text
+
+
 def test_the_folder_of_a_job_whose_last_worker_died_is_kept(settings: Settings, database: Database) -> None:
     keeping = settings.model_copy(update={"keep_failed_jobs": 1, "job_max_attempts": 1, "job_lease_seconds": 0.01})
     job_id = submitted(settings, database)
