@@ -174,7 +174,10 @@ def test_a_child_that_dies_or_talks_nonsense_is_a_refusal(
         pytest.param(
             "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)", marks=pytest.mark.e2e
         ),
-        pytest.param("import subprocess; subprocess.run(['sleep', '60'])", marks=pytest.mark.e2e),
+        pytest.param(
+            "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])",
+            marks=pytest.mark.e2e,
+        ),
     ],
 )
 def test_a_child_that_hangs_is_killed_with_all_it_started(
