@@ -15,8 +15,8 @@ from tests.servers import PostgreSQL, Redis
 
 pytest_plugins = ("tests.durations",)
 
-#: Tests of real processes and of hostile input: `make test` runs them, `make check` does not.
-E2E_FOLDERS = ("e2e", "hostile")
+#: Tests of real processes, of hostile input and of training: `make test` runs them, `make check` does not.
+E2E_FOLDERS = ("e2e", "hostile", "worker/training")
 
 #: Examples of each property: where `-m` leaves `slow` tests out, and elsewhere. The same ones in each run.
 QUICK_EXAMPLES, ALL_EXAMPLES = 25, 100
@@ -43,8 +43,9 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of `E2E_FOLDERS`, before pytest selects by `-m`."""
+    folders = [Path(__file__).parent / name for name in E2E_FOLDERS]
     for item in items:
-        if item.path.relative_to(Path(__file__).parent).parts[0] in E2E_FOLDERS:
+        if any(item.path.is_relative_to(folder) for folder in folders):
             item.add_marker(pytest.mark.e2e)
 
 

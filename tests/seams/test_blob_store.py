@@ -32,6 +32,8 @@ from worker.checkpoints import Checkpoints
 from worker.job_layout import laid_out
 from worker.runner import Runner
 
+pytestmark = pytest.mark.e2e
+
 INPUT = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 16], "data": [1.0] * 16}]}
 
 

@@ -30,6 +30,8 @@ from worker.methods import Task, fp16
 from worker.runner import Runner
 from worker.sweeper import Sweeper
 
+pytestmark = pytest.mark.e2e
+
 EARLY, LATE = b"weights after epoch 3", b"weights after epoch 7"
 
 

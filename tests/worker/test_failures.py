@@ -24,6 +24,8 @@ from worker.child import Child
 from worker.job_log import JobLog
 from worker.runner import Runner
 
+pytestmark = pytest.mark.e2e
+
 GIB = 1024**3
 CODE = Path(__file__).parents[2]
 

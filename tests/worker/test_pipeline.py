@@ -28,6 +28,8 @@ from worker.channel import Channel
 from worker.job_progress import job_progress
 from worker.methods import fp16
 
+pytestmark = pytest.mark.e2e
+
 #: The name of a method → the outcome of its job.
 JobOf = Callable[[str], Outcome]
 
@@ -367,7 +369,6 @@ def test_every_failure_is_told_in_one_line(
     assert told in lines.messages[0]["error"]
 
 
-@pytest.mark.e2e
 @pytest.mark.parametrize("name", ["cifar10_resnet20", "cifar10_mobilenetv2", "cifar10_mobilenetv3"])
 def test_int8_of_a_real_model_keeps_99_percent_of_its_accuracy(tmp_path: Path, name: str) -> None:
     shared = Path(__file__).parents[3] / "shared" / "models"

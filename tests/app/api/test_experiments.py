@@ -12,6 +12,8 @@ from app.registry import Database, records
 from tests.app.conftest import Kept, upload_model
 from tests.app.live_experiment import ARMS, SPLIT, URL, WANTED, create, id_of, keep_counts
 
+pytestmark = pytest.mark.e2e
+
 
 def test_a_draft_is_kept_with_its_place_and_changes_nothing(client: TestClient, registry: Database) -> None:
     answer = client.post(URL, json=WANTED)

@@ -15,6 +15,8 @@ from tests import graphs
 from tests.app.conftest import Kept, onnx_bytes, upload_dataset, upload_model
 from tests.worker.models import normal
 
+pytestmark = pytest.mark.e2e
+
 QAT = {"model": "linear", "method": "qat", "dataset": "samples"}
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from app import __version__
 
+pytestmark = pytest.mark.e2e
+
 CLOSED = "http://127.0.0.1:1"
 
 

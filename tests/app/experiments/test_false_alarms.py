@@ -24,6 +24,8 @@ from app.experiments.sample_ratio import sample_ratio
 from app.experiments.sequences import log_capital, quantile_ranks
 from app.experiments.sketch import Latencies
 
+pytestmark = pytest.mark.e2e
+
 Array = np.ndarray
 ALPHA = 0.05
 PEEKS = np.arange(100, 10_001, 100)

@@ -15,6 +15,8 @@ from app.registry.tables import Job, now
 from app.settings import Settings
 from tests.app.housekeeping.conftest import Home
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture
 def settings(home: Home, database: Database) -> Settings:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from app.errors import Invalid, TooLarge, Unsupported
 from app.inference import compression
 
+pytestmark = pytest.mark.e2e
+
 PACK = {"gzip": gzip.compress, "deflate": zlib.compress}
 UNPACK = {"gzip": gzip.decompress, "deflate": zlib.decompress}
 

@@ -23,6 +23,8 @@ from tests.app.conftest import upload_model
 from tests.app.live_experiment import add_variant
 from tests.app.serving.artifacts import kept_model
 
+pytestmark = pytest.mark.e2e
+
 URL = "/api/v1/models/linear/experiments"
 SPLIT = Split("a seed", (Arm("original", 50, control=True), Arm("int8", 50)), 0.8)
 UNITS = [f"user-{number}" for number in range(60)]

@@ -19,6 +19,7 @@ def test_depth_is_bounded(opening: bytes, closing: bytes) -> None:
             json_object(nested(depth, opening, closing))
 
 
+@pytest.mark.e2e
 def test_a_million_keys_are_refused_quickly() -> None:
     flat = b"{" + b",".join(b'"k%d":0' % number for number in range(1_000_000)) + b"}"
     spread = b'{"inputs":[' + b",".join([b'{"a":1,"b":2}'] * 500_000) + b"]}"

@@ -24,6 +24,8 @@ from tests.app.intake.conftest import Room
 from tests.app.intake.test_arrays import npz
 from tests.app.intake.test_external_data import classifier, split
 
+pytestmark = pytest.mark.e2e
+
 
 def test_a_model_is_checked_in_another_process(room: Room) -> None:
     content = graphs.two_token_inputs().SerializeToString()
@@ -170,7 +172,7 @@ def test_a_child_that_dies_or_talks_nonsense_is_a_refusal(
     [
         "time.sleep(60)",
         # Each takes as long as its limit.
-        pytest.param("os.close(1); time.sleep(60)", marks=pytest.mark.e2e),
+        "os.close(1); time.sleep(60)",
         pytest.param(
             "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)", marks=pytest.mark.e2e
         ),

@@ -15,6 +15,8 @@ from tests.app.registry.conftest import new_revision
 from tests.app.registry.filled import fill, reflected
 from tests.app.registry.test_experiments import add_variant, new
 
+pytestmark = pytest.mark.e2e
+
 
 def test_migrations_and_models_agree(database: Database) -> None:
     assert migrations.differences(database) == []

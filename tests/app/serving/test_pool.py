@@ -19,6 +19,8 @@ from app.settings import Settings
 from tests import graphs
 from tests.app.serving.artifacts import kept, kept_model
 
+pytestmark = pytest.mark.e2e
+
 MIB = 1024**2
 SOON_S = 30
 

@@ -10,6 +10,8 @@ from tests.app.conftest import upload_dataset, upload_model
 from tests.app.web.counted import counted_experiment
 from tests.app.web.markup import Page
 
+pytestmark = pytest.mark.e2e
+
 PAGES = [
     *("/", "/models/linear", "/models/linear/quantize", "/models/linear/try", "/models/linear/experiments"),
     *("/jobs", "/datasets", "/experiments", "/system"),

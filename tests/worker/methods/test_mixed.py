@@ -14,6 +14,8 @@ from app.errors import Invalid
 from tests.worker import models
 from tests.worker.runtime import cosine, executed_operators, run
 
+pytestmark = pytest.mark.e2e
+
 _PLAIN = {"repair": False, "calibration": "minmax", "per_channel": False}
 
 
@@ -43,7 +45,6 @@ def _precision(sections: Mapping[str, Any]) -> dict[str, str]:
     return {row["layer"]: row["precision"] for row in sections["precision"]}
 
 
-@pytest.mark.e2e
 def test_the_layer_that_does_harm_stays_in_fp32_and_the_others_do_not(tmp_path: Path) -> None:
     source = models.write(_fragile(), tmp_path)
     plain = models.make("int8", source, {"x": _X}, calibrate=64, **_PLAIN)
@@ -69,21 +70,18 @@ def test_named_nodes_stay_in_fp32(tmp_path: Path) -> None:
     assert all("conv1" in point.kept for point in made.points)
 
 
-@pytest.mark.e2e
 def test_a_name_that_no_node_has_is_refused_with_some_that_do(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
     with pytest.raises(Invalid, match=r"no node 'convolution_7'.*'conv1'"):
         models.make("mixed", source, {"x": models.normal(64, 3, 8, 8)}, keep_fp32=["convolution_7"])
 
 
-@pytest.mark.e2e
 def test_to_keep_every_layer_in_fp32_is_refused(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
     with pytest.raises(Invalid, match="nothing is left to be made integer"):
         models.make("mixed", source, {"x": models.normal(64, 3, 8, 8)}, keep_fp32=["conv1", "conv2", "gemm"])
 
 
-@pytest.mark.e2e
 def test_the_search_ends_with_something_when_there_is_no_time(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
     x = models.normal(64, 3, 8, 8)
@@ -115,7 +113,6 @@ def test_any_point_can_be_made_without_a_search(tmp_path: Path) -> None:
     assert kept == set(point.kept)
 
 
-@pytest.mark.e2e
 def test_half_precision_halves_what_stays_out_of_int8_and_changes_little(tmp_path: Path) -> None:
     wide = models.model(
         [
@@ -143,7 +140,6 @@ def test_half_precision_halves_what_stays_out_of_int8_and_changes_little(tmp_pat
     assert cosine(artifacts["fp32"][1], artifacts["fp16"][1]) > 0.9999
 
 
-@pytest.mark.e2e
 def test_progress_tells_of_layers_trials_and_the_best_so_far(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
     told: list[tuple[str, float, Mapping[str, Any] | None]] = []
@@ -162,7 +158,6 @@ def test_progress_tells_of_layers_trials_and_the_best_so_far(tmp_path: Path) -> 
     assert "best" in details[-1]["text"]
 
 
-@pytest.mark.e2e
 def test_labels_make_the_accuracy_of_every_point_known(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
     x = models.normal(64, 3, 8, 8)
@@ -173,7 +168,6 @@ def test_labels_make_the_accuracy_of_every_point_known(tmp_path: Path) -> None:
     assert all(-0.5 < row["accuracy_change"] <= 0.0 for row in made.sections["precision"])
 
 
-@pytest.mark.e2e
 def test_nothing_is_left_beside_the_artifact(tmp_path: Path) -> None:
     source = models.write(models.classifier(), tmp_path)
     models.make("mixed", source, {"x": models.normal(64, 3, 8, 8)}, max_seconds=5.0)

@@ -13,6 +13,8 @@ from tests.servers import WITHOUT_TORCH
 from tests.worker import models
 from tests.worker.runtime import executed_operators, run
 
+pytestmark = pytest.mark.e2e
+
 pytest.importorskip("torch", reason=WITHOUT_TORCH)
 
 _X = models.normal(160, 3, 8, 8)
