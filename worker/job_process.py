@@ -44,7 +44,7 @@ def main(folder: Path, channel: Channel) -> int:
 
 
 def _message(error: Exception) -> str:
-    """What the client sees of an error that is none of ours; its traceback is for the log."""
+    """Describe an unexpected error to the client; its traceback goes to the log."""
     if _is_out_of_memory(error):
         return _OUT_OF_MEMORY
     if isinstance(error, OSError):

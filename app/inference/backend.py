@@ -16,7 +16,7 @@ from app.serving.draining import Draining
 class Backend:
     """`server_name` and `log_level` are what clients are told.
 
-    `control`: where loads and unloads run, of which the kernel prefers inference. `gate`: says who may call over gRPC;
+    `control`: runs loads and unloads, at a lower priority than inference. `gate`: says who may call over gRPC;
     None for everybody.
     """
 

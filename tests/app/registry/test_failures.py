@@ -13,7 +13,7 @@ Submit = Callable[..., Job]
 
 @pytest.fixture
 def failed(database: Database, submit: Submit) -> str:
-    """A job whose process said much, of which some was secret."""
+    """A job whose process logged much, some of it secret."""
     with database.writing() as session:
         job_id = submit(session).id
     with database.writing() as session:
